@@ -31,6 +31,7 @@ enum nvirt_flush_kind {
     NVIRT_FLUSH_VPID_ALL,         /**< INVVPID all-context. */
     NVIRT_FLUSH_ROOT,             /**< INVEPT single-context: operand = EPTP. */
     NVIRT_FLUSH_ROOT_ALL,         /**< INVEPT all-context. */
+    NVIRT_FLUSH_ASID_ADDRESS,     /**< INVLPGA: tag, operand = linear address. */
     NVIRT_FLUSH_ASID,             /**< TLB_CONTROL 3, this guest's: tag. */
     NVIRT_FLUSH_ASID_ALL          /**< TLB_CONTROL 1, everything. */
 };
