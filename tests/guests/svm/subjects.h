@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The subjects of the SVM test hypervisor, one file each, in the order they run. */
+#ifndef SVM_TEST_SUBJECTS_H
+#define SVM_TEST_SUBJECTS_H
+
+#define SVM_SUBJECTS(X)                                                                            \
+    X(test_instructions)                                                                           \
+    X(test_msrs)                                                                                   \
+    X(test_vmrun_checks)                                                                           \
+    X(test_intercepts)                                                                             \
+    X(test_registers)
+
+#define X(name) void name(void);
+SVM_SUBJECTS(X)
+#undef X
+
+#endif
