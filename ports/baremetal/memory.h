@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What L1 has for physical memory on a host that gives it the machine: everything, at its own
+ * address, except the block where the host itself lives. One description serves the tables that
+ * hardware walks for L1 (stage2.h) and the questions nvirt asks through its port.
+ */
+#ifndef BM_MEMORY_H
+#define BM_MEMORY_H
+
+#include "mtrr.h"
+
+#define BM_SIZE_4K UINT64_C(0x1000)
+#define BM_SIZE_2M UINT64_C(0x200000)
+#define BM_SIZE_1G UINT64_C(0x40000000)
+
+struct bm_memory {
+    uint64_t hidden_base, hidden_size; /* the host; 2 MiB aligned, L1 has nothing there */
+    uint64_t limit;                    /* one past the last physical address the CPU can form */
+    uint64_t reachable;                /* one past the last byte of the host's own identity map */
+    struct bm_mtrrs mtrrs;
+};
+
+struct bm_block {
+    uint64_t hpa;  /* of the byte asked for */
+    uint64_t size; /* of the naturally aligned block around it that is alike: 4K, 2M or 1G */
+    uint8_t type;  /* enum bm_memory_type; the MTRRs' */
+};
+
+/*
+ * Translates an L1 physical address; all memory of L1 is readable, writable and executable.
+ * Returns false, with *block untouched, for the host's own block and beyond the CPU's limit.
+ */
+bool bm_translate(const struct bm_memory *memory, uint64_t l1gpa, struct bm_block *block);
+
+/* Largest aligned block around l1gpa that lies wholly inside L1's memory, types not asked. */
+uint64_t bm_block_size(const struct bm_memory *memory, uint64_t l1gpa);
+
+/*
+ * True when the host may read and write [l1gpa, l1gpa + bytes) on L1's behalf through its
+ * identity map.
+ */
+bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes);
+
+#endif
