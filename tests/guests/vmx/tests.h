@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* The subjects of the VMX test hypervisor, in the order in which main.c runs them. */
+#ifndef TESTS_H
+#define TESTS_H
+
+void test_outside_vmx(void);  /* t_vmxon.c: instructions before and after VMX operation */
+void test_instructions(void); /* t_insn.c */
+void test_operands(void);     /* t_operand.c */
+void test_exits(void);        /* t_exit.c */
+void test_cr(void);           /* t_cr.c */
+void test_io(void);           /* t_io.c */
+void test_msr(void);          /* t_msr.c */
+void test_insn_info(void);    /* t_info.c */
+void test_events(void);       /* t_event.c */
+void test_windows(void);      /* t_window.c */
+void test_ept(void);          /* t_ept.c */
+void test_entry_controls(void); /* t_entry.c */
+void test_entry_guest(void);  /* t_entry_guest.c */
+void test_switch(void);       /* t_switch.c: state loaded and saved by transitions */
+void test_modes(void);        /* t_mode.c: real mode, 32-bit, PAE, task switch */
+
+#endif
