@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmcs12 + vmcs01 -> vmcs02. Every control word is put together from three allow-lists: what of
+ * L1's passes, what of L0's applies to L2 as well, and what vmcs02 needs for its own sake. A bit in
+ * none of them stays 0.
+ */
+#include "vmcs/merge.h"
+
+#include <nvirt/x86.h>
+
+/* ---- the allow-lists ---- */
+
+#define PIN_FROM_12                                                                                \
+    (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS |                      \
+     NVIRT_VMX_PIN_PREEMPTION_TIMER)
+#define PIN_FROM_01 (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI)
+
+/* Exits that either level may want. */
+#define PROC_EXITS                                                                                 \
+    (NVIRT_VMX_PROC_HLT | NVIRT_VMX_PROC_INVLPG | NVIRT_VMX_PROC_MWAIT | NVIRT_VMX_PROC_RDPMC |    \
+     NVIRT_VMX_PROC_RDTSC | NVIRT_VMX_PROC_CR3_LOAD | NVIRT_VMX_PROC_CR3_STORE |                   \
+     NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE | NVIRT_VMX_PROC_MOV_DR |                  \
+     NVIRT_VMX_PROC_MONITOR | NVIRT_VMX_PROC_PAUSE)
+/* L0's windows are about injecting into L1; only L1's say anything about L2. */
+#define PROC_FROM_12                                                                               \
+    (PROC_EXITS | NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW | NVIRT_VMX_PROC_MTF)
+#define PROC_FROM_01 PROC_EXITS
+
+#define PROC2_EXITS                                                                                \
+    (NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_RDRAND |          \
+     NVIRT_VMX_PROC2_RDSEED)
+/* Enables belong to the level that runs: without L1's, the instruction is #UD in L2. */
+#define PROC2_FROM_12                                                                              \
+    (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_UNRESTRICTED)
+#define PROC2_FROM_01 (PROC2_EXITS | NVIRT_VMX_PROC2_PAUSE_LOOP)
+
+#define EXIT_FROM_12 NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER
+/* The host side of an exit is L0's alone. */
+#define EXIT_FROM_01                                                                               \
+    (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER |     \
+     NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL)
+/* What L2 leaves in these registers must be known at every exit, wanted by L1 or not. */
+#define EXIT_ALWAYS                                                                                \
+    (NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_SAVE_EFER)
+#define ENTRY_FROM_12 NVIRT_VMX_ENTRY_CTL_IA32E
+#define ENTRY_ALWAYS                                                                               \
+    (NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT | NVIRT_VMX_ENTRY_CTL_LOAD_EFER)
+
+/* Bits a control word must have whatever anybody wants: low half of the capability MSR. The TRUE
+ * MSR, where there is one, leaves more to choose. */
+static uint64_t required(const struct nvirt_vmx_caps *cpu, uint64_t plain, uint64_t refined)
+{
+    uint64_t msr = (cpu->basic & NVIRT_VMX_BASIC_TRUE) != 0 ? refined : plain;
+
+    return msr & NVIRT_BITS(31, 0);
+}
+
+bool nvi_vmx_l0_wants_no_port(const struct nvirt_vmcs *vmcs01)
+{
+    return (vmcs01->proc_controls &
+            (NVIRT_VMX_PROC_UNCONDITIONAL_IO | NVIRT_VMX_PROC_IO_BITMAPS)) == 0;
+}
+
+static void merge_pin(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    uint64_t pin12 = in->vmcs12->pin_controls & PIN_FROM_12;
+    uint64_t pin01 = in->vmcs01->pin_controls & PIN_FROM_01;
+
+    if ((pin12 & NVIRT_VMX_PIN_NMI) == 0) {
+        /* NMI blocking of L2 is virtual for L0's sake only if L0 takes the NMIs and L1 does not. */
+        pin12 &= ~NVIRT_VMX_PIN_VIRTUAL_NMIS;
+        pin01 |= in->vmcs01->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS;
+    }
+    out->pin_controls = required(in->cpu, in->cpu->pin, in->cpu->true_pin) | pin12 | pin01;
+    out->guest_preemption_timer = in->vmcs12->guest_preemption_timer;
+}
+
+static void merge_io(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    uint64_t proc12 = in->vmcs12->proc_controls;
+    uint64_t proc01 = in->vmcs01->proc_controls;
+
+    if (in->io_bitmaps_to_hardware) {
+        out->proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+        out->io_bitmap_a = in->io_bitmap_a;
+        out->io_bitmap_b = in->io_bitmap_b;
+    } else if ((proc12 & (NVIRT_VMX_PROC_IO_BITMAPS | NVIRT_VMX_PROC_UNCONDITIONAL_IO)) != 0) {
+        /* Both levels look at ports: let every access exit and decide in software. */
+        out->proc_controls |= NVIRT_VMX_PROC_UNCONDITIONAL_IO;
+    } else {
+        out->proc_controls |=
+            proc01 & (NVIRT_VMX_PROC_IO_BITMAPS | NVIRT_VMX_PROC_UNCONDITIONAL_IO);
+        out->io_bitmap_a = in->vmcs01->io_bitmap_a;
+        out->io_bitmap_b = in->vmcs01->io_bitmap_b;
+    }
+}
+
+static void merge_proc(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+
+    out->proc_controls = required(in->cpu, in->cpu->proc, in->cpu->true_proc) |
+                         (vmcs12->proc_controls & PROC_FROM_12) |
+                         (vmcs01->proc_controls & PROC_FROM_01) | NVIRT_VMX_PROC_SECONDARY;
+    /* The capability MSR demands CR3 exiting of a CPU without EPT only; the merge must not lose L0's. */
+    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
+        /* L0 keeps L1's TPR in memory, so CR8 of L2, where L1 lets it through, means that one. */
+        out->proc_controls |= NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE;
+    }
+    merge_io(in, out);
+    if (in->msr_bitmap_to_hardware) {
+        out->proc_controls |= NVIRT_VMX_PROC_MSR_BITMAPS;
+        out->msr_bitmap = in->msr_bitmap;
+    }
+    out->tsc_offset = 0;
+    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0) {
+        out->proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+        out->tsc_offset += vmcs01->tsc_offset;
+    }
+    if ((vmcs12->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0) {
+        out->proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+        out->tsc_offset += vmcs12->tsc_offset;
+    }
+}
+
+/* Secondary controls of a VMCS, 0 while they are not activated. */
+static uint64_t secondary(const struct nvirt_vmcs *vmcs)
+{
+    return (vmcs->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs->proc2_controls : 0;
+}
+
+static void merge_proc2(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    out->proc2_controls = (in->cpu->proc2 & NVIRT_BITS(31, 0)) |
+                          (secondary(in->vmcs12) & PROC2_FROM_12) |
+                          (secondary(in->vmcs01) & PROC2_FROM_01) | NVIRT_VMX_PROC2_EPT;
+    out->eptp = in->eptp02;
+    if (in->vpid02 != 0) {
+        out->proc2_controls |= NVIRT_VMX_PROC2_VPID;
+        out->vpid = in->vpid02;
+    }
+    if ((out->proc2_controls & NVIRT_VMX_PROC2_PAUSE_LOOP) != 0) {
+        out->ple_gap = in->vmcs01->ple_gap;
+        out->ple_window = in->vmcs01->ple_window;
+    }
+}
+
+/* [SDM 3C "Exception Bitmap"]: a page fault exits if bit 14 is set and the error code matches, or
+ * bit 14 is clear and it does not. */
+static bool wants_no_page_fault(const struct nvirt_vmcs *vmcs)
+{
+    return (vmcs->exception_bitmap & NVIRT_BIT(NVIRT_VECTOR_PF)) == 0 &&
+           (vmcs->pf_error_mask & vmcs->pf_error_match) == vmcs->pf_error_match &&
+           vmcs->pf_error_mask == 0;
+}
+
+static void merge_exceptions(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    out->exception_bitmap = in->vmcs12->exception_bitmap | in->vmcs01->exception_bitmap;
+    if (wants_no_page_fault(in->vmcs01)) {
+        out->pf_error_mask = in->vmcs12->pf_error_mask;
+        out->pf_error_match = in->vmcs12->pf_error_match;
+    } else {
+        out->exception_bitmap |= NVIRT_BIT(NVIRT_VECTOR_PF);
+        out->pf_error_mask = 0;
+        out->pf_error_match = 0;
+    }
+}
+
+/*
+ * CR0 and CR4 of L2. What L0 owns for the sake of VMX operation alone (the fixed bits, VMXE) needs no
+ * intercept while L2 runs: non-root operation refuses to change those bits by itself, with the #GP
+ * the architecture asks for.
+ */
+static void merge_cr(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+    uint64_t cr0_l0 = vmcs01->cr0_mask & ~in->cpu->cr0_fixed0;
+    uint64_t cr4_l0 = vmcs01->cr4_mask & ~(in->cpu->cr4_fixed0 | NVIRT_CR4_VMXE);
+
+    out->cr0_mask = vmcs12->cr0_mask | cr0_l0;
+    out->cr4_mask = vmcs12->cr4_mask | cr4_l0;
+    /* A bit that only L0 owns reads as L1 set it in the register. */
+    out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) | (vmcs12->guest_cr0 & ~vmcs12->cr0_mask);
+    out->cr4_shadow = (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
+    out->cr3_target_count = vmcs12->cr3_target_count;
+    out->cr3_target0 = vmcs12->cr3_target0;
+    out->cr3_target1 = vmcs12->cr3_target1;
+    out->cr3_target2 = vmcs12->cr3_target2;
+    out->cr3_target3 = vmcs12->cr3_target3;
+}
+
+static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+    uint64_t acknowledge = (vmcs01->pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0
+                               ? vmcs01->exit_controls
+                               : vmcs12->exit_controls;
+
+    out->exit_controls = required(in->cpu, in->cpu->exit, in->cpu->true_exit) |
+                         (vmcs12->exit_controls & EXIT_FROM_12) |
+                         (vmcs01->exit_controls & EXIT_FROM_01) |
+                         (acknowledge & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) | EXIT_ALWAYS;
+    if ((out->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) == 0) {
+        out->exit_controls &= ~NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER;
+    }
+    out->entry_controls = required(in->cpu, in->cpu->entry, in->cpu->true_entry) |
+                          (vmcs12->entry_controls & ENTRY_FROM_12) | ENTRY_ALWAYS;
+    /* MSRs that hardware switches are L0's own; L1's lists are carried out in software. */
+    out->exit_msr_store_addr = vmcs01->exit_msr_store_addr;
+    out->exit_msr_store_count = vmcs01->exit_msr_store_count;
+    out->exit_msr_load_addr = vmcs01->exit_msr_load_addr;
+    out->exit_msr_load_count = vmcs01->exit_msr_load_count;
+    out->entry_msr_load_addr = vmcs01->entry_msr_load_addr;
+    out->entry_msr_load_count = vmcs01->entry_msr_load_count;
+}
+
+static void copy_kind(enum nvirt_vmcs_kind kind, const struct nvirt_vmcs *from,
+                      struct nvirt_vmcs *to)
+{
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        if (nvirt_vmcs_field_kind((enum nvirt_vmcs_field)i) == kind) {
+            to->field[i] = from->field[i];
+        }
+    }
+}
+
+/* EFER that L2 starts with: vmcs12's, or else L1's with LMA and LME as the entry sets them
+ * [SDM 3C "Loading Guest Control Registers, Debug Registers, and MSRs"]. */
+static uint64_t entry_efer(const struct nvirt_vmcs *vmcs12, const struct nvirt_vmcs *vmcs01)
+{
+    uint64_t efer = vmcs01->guest_efer & ~NVIRT_EFER_LMA;
+
+    if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_EFER) != 0) {
+        return vmcs12->guest_efer;
+    }
+    if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_IA32E) != 0) {
+        return efer | NVIRT_EFER_LMA | NVIRT_EFER_LME;
+    }
+    /* Without IA-32e mode LMA is cleared; LME follows it if paging is on. */
+    return (vmcs12->guest_cr0 & NVIRT_CR0_PG) != 0 ? efer & ~NVIRT_EFER_LME : efer;
+}
+
+static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+    const uint64_t cr0_kept = NVIRT_CR0_ET | NVIRT_CR0_CD | NVIRT_CR0_NW;
+
+    copy_kind(NVIRT_VMCS_KIND_GUEST, vmcs12, out);
+    out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
+    /* An entry leaves CD, NW and ET as they are in the CPU. */
+    out->guest_cr0 = (vmcs12->guest_cr0 & ~cr0_kept) | (vmcs01->guest_cr0 & cr0_kept);
+    out->guest_efer = entry_efer(vmcs12, vmcs01);
+    if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PAT) == 0) {
+        out->guest_pat = vmcs01->guest_pat;
+    }
+    if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG) == 0) {
+        out->guest_dr7 = vmcs01->guest_dr7;
+        out->guest_debugctl = vmcs01->guest_debugctl;
+    }
+    if (in->pdptes_loaded) {
+        out->guest_pdpte0 = in->pdpte[0];
+        out->guest_pdpte1 = in->pdpte[1];
+        out->guest_pdpte2 = in->pdpte[2];
+        out->guest_pdpte3 = in->pdpte[3];
+    }
+    out->entry_interruption = vmcs12->entry_interruption;
+    out->entry_error_code = vmcs12->entry_error_code;
+    out->entry_insn_length = vmcs12->entry_insn_length;
+}
+
+void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)
+{
+    uint64_t timer = vmcs02->guest_preemption_timer;
+
+    merge_pin(in, vmcs02);
+    vmcs02->guest_preemption_timer = timer;
+    merge_proc(in, vmcs02);
+    merge_proc2(in, vmcs02);
+    merge_exceptions(in, vmcs02);
+    merge_cr(in, vmcs02);
+    merge_exit_entry(in, vmcs02);
+    copy_kind(NVIRT_VMCS_KIND_HOST, in->vmcs01, vmcs02);
+}
+
+void nvi_vmx_merge(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)
+{
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        vmcs02->field[i] = 0;
+    }
+    nvi_vmx_merge_controls(in, vmcs02);
+    merge_guest(in, vmcs02);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happens to VMCS contents at a nested transition, as pure functions: vmcs12 and vmcs01 into
+ * vmcs02 before L2 runs, vmcs02 back into vmcs12 after it ran, vmcs12's host state into vmcs01, and
+ * the question whose business an exit of L2 is.
+ *
+ * Contract with the host that all of this rests on: vmcs01 has "save debug controls", "save" and
+ * "load" of IA32_PAT and IA32_EFER set in its exit and entry controls, so that vmcs01's image holds
+ * L1's live DR7, IA32_DEBUGCTL, PAT and EFER after every exit. vmcs02 has them too.
+ */
+#ifndef NVIRT_SRC_VMCS_MERGE_H
+#define NVIRT_SRC_VMCS_MERGE_H
+
+#include <nvirt/vmcs.h>
+
+/** What the merge needs beyond the two VMCSs. */
+struct nvi_vmx_merge_in {
+    const struct nvirt_vmcs *vmcs12; /**< Checked: every rule of the entry checks holds. */
+    const struct nvirt_vmcs *vmcs01; /**< Known in full, guest state as L1 left it. */
+    const struct nvirt_vmx_caps *cpu;
+    uint64_t eptp02;
+    uint32_t vpid02;            /**< 0: run L2 without VPID. */
+    bool io_bitmaps_to_hardware; /**< L1's pages are pinned and L0 wants no port: use these. */
+    uint64_t io_bitmap_a;
+    uint64_t io_bitmap_b;
+    bool msr_bitmap_to_hardware; /**< A merged bitmap page stands ready. */
+    uint64_t msr_bitmap;
+    bool pdptes_loaded;         /**< L2 uses PAE paging without EPT12: nvirt read its PDPTEs. */
+    uint64_t pdpte[4];
+};
+
+/** True when L0 lets every port of L1 pass: only then can L1's own I/O bitmaps serve hardware. */
+bool nvi_vmx_l0_wants_no_port(const struct nvirt_vmcs *vmcs01);
+
+/**
+ * Builds all of vmcs02 for the first entry after L1's VMLAUNCH or VMRESUME: controls, host state
+ * (L0's), guest state and event of vmcs12. Fields that no control puts to use are 0.
+ */
+void nvi_vmx_merge(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
+
+/** Builds only controls and host state (after L0 changed its wants while L2 runs). */
+void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
+
+/**
+ * Saves L2's state into vmcs12 as a VM exit does [SDM 3C "Saving Guest State"], with the changes
+ * that the exit makes to VM-entry control fields. Exit-information fields are not touched.
+ */
+void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12);
+
+/** What an exit tells L1: the read-only fields of vmcs12. */
+struct nvi_vmx_exit_info {
+    uint32_t reason; /**< All 32 bits. */
+    uint64_t qualification;
+    uint32_t interruption;
+    uint32_t interruption_error;
+    uint32_t idt_vectoring;
+    uint32_t idt_vectoring_error;
+    uint32_t insn_length;
+    uint32_t insn_info;
+    uint64_t guest_linear;
+    uint64_t guest_physical;
+};
+
+/** Records the exit in vmcs12's read-only fields [SDM 3C "Recording VM-Exit Information"]. */
+void nvi_vmx_save_exit_info(const struct nvi_vmx_exit_info *info, struct nvirt_vmcs *vmcs12);
+
+/**
+ * An entry failure (reason 33, 34 or 41) saves no guest state and changes only reason and
+ * qualification [SDM 3C "VM-Entry Failures During or After Loading Guest State"].
+ */
+void nvi_vmx_save_entry_failure(uint32_t reason, uint64_t qualification, struct nvirt_vmcs *vmcs12);
+
+/** L2's live state that vmcs12 does not load and L1 therefore inherits at the exit. */
+struct nvi_vmx_live {
+    uint64_t cr0;  /**< CR0 in force: its CD, NW and ET bits survive the exit. */
+    uint64_t efer;
+    uint64_t pat;
+    bool nmi_blocked; /**< NMIs stay blocked in L1. */
+};
+
+/** The live state that vmcs02 holds at an exit with @p info. */
+struct nvi_vmx_live nvi_vmx_live_at_exit(const struct nvirt_vmcs *vmcs02,
+                                         const struct nvirt_vmcs *vmcs12,
+                                         const struct nvi_vmx_exit_info *info);
+
+/** The live state at an entry failure: L1's own. */
+struct nvi_vmx_live nvi_vmx_live_at_entry_failure(const struct nvirt_vmcs *vmcs01);
+
+/**
+ * Loads vmcs12's host state into the guest state of vmcs01 [SDM 3C "Loading Host State"]. PDPTEs of
+ * an L1 with PAE paging are the caller's, they are in memory. L0's own controls stay as they are,
+ * but for IA-32e-mode guest, which follows "host address-space size".
+ */
+void nvi_vmx_load_host_state(const struct nvirt_vmcs *vmcs12, const struct nvi_vmx_live *live,
+                             const struct nvirt_vmx_caps *cpu, struct nvirt_vmcs *vmcs01);
+
+/** Whose an exit of L2 is. */
+enum nvi_vmx_owner {
+    NVI_VMX_OWNER_L1,     /**< Reflect it. */
+    NVI_VMX_OWNER_L0,     /**< The host's, on behalf of the level that runs. */
+    NVI_VMX_OWNER_TABLES, /**< An EPT violation or misconfiguration: second-stage code decides. */
+    NVI_VMX_OWNER_LOOKUP  /**< L1's if any of the bits named in *lookup is set in L1's memory. */
+};
+
+/** Which bits of a bitmap of L1's decide. Read each byte once. */
+struct nvi_vmx_lookup {
+    uint64_t byte[2];  /**< L1 physical addresses of the bytes, count of them valid. */
+    uint8_t mask[2];
+    uint32_t count;
+};
+
+struct nvi_vmx_owner_in {
+    const struct nvirt_vmcs *vmcs12;
+    const struct nvirt_vmcs *vmcs01;
+    uint32_t reason;       /**< Basic exit reason (bits 15:0). */
+    uint64_t qualification;
+    uint32_t interruption; /**< For reason 0. */
+    uint32_t interruption_error;
+    const struct nvirt_gprs *gprs; /**< L2's, for MOV CR and the MSR index. */
+    uint64_t rsp;          /**< L2's RSP, for MOV CR from it. */
+};
+
+/** @param lookup written when the answer is NVI_VMX_OWNER_LOOKUP. */
+enum nvi_vmx_owner nvi_vmx_exit_owner(const struct nvi_vmx_owner_in *in,
+                                      struct nvi_vmx_lookup *lookup);
+
+/**
+ * MSRs whose accesses by L2 may reach hardware when neither level wants them: for each, L1's bitmap
+ * bit is re-read at every entry. All others always exit. 0 ends the list.
+ */
+extern const uint32_t nvi_vmx_passable_msrs[];
+
+/**
+ * Merges the bits of one passable MSR: @p l1_read_bit and @p l1_write_bit are L1's intercepts;
+ * L0's come from @p l0_bitmap (null: L0 intercepts all MSRs).
+ */
+void nvi_vmx_msr_bitmap_set(uint8_t *bitmap02, const uint8_t *l0_bitmap, uint32_t msr,
+                            bool l1_read_bit, bool l1_write_bit);
+
+/** Byte offset and mask of an MSR's read bit in an MSR bitmap; write bits are 2048 bytes later.
+ * @return false for an MSR outside both ranges, which always exits [SDM 3C "MSR-Bitmap Address"]. */
+bool nvi_vmx_msr_bitmap_bit(uint32_t msr, uint32_t *byte, uint8_t *mask);
+
+#endif
