@@ -20,6 +20,9 @@ struct nvirt_svm_vcpu;
 /** Most ASIDs the host may lend to one vCPU for L2. */
 #define NVIRT_SVM_MAX_ASIDS 32u
 
+/** Physically contiguous pages for the permission maps of L2: two of the MSR map, three of I/O. */
+#define NVIRT_SVM_MAP_PAGES 5u
+
 /** What the host decides about one vCPU. */
 struct nvirt_svm_vcpu_config {
     struct nvirt_vm *vm;
@@ -27,20 +30,34 @@ struct nvirt_svm_vcpu_config {
     const struct nvirt_svm_caps *cpu;   /**< What the CPUs can do, from CPUID. */
     const struct nvirt_svm_caps *offer; /**< What L1 may see (nvirt_svm_caps_offer()). */
     nvirt_hpa vmcb01;                   /**< The host's page for the VMCB that runs L1. */
+    nvirt_hpa maps02;                   /**< NVIRT_SVM_MAP_PAGES physically contiguous pages of the
+                                             host's for the permission maps of L2; known to
+                                             nvirt_port_page_pointer(), nvirt's until destroyed. */
+    const uint8_t *msrpm01;             /**< L0's MSR permission map for L1 (NVIRT_SVM_MSRPM_BYTES),
+                                             as vmcb01 names it. Null: L0 wants every MSR of L2. */
+    const uint8_t *iopm01;              /**< L0's I/O permission map for L1 (NVIRT_SVM_IOPM_BYTES).
+                                             Null: L0 wants every port of L2. Both maps count only
+                                             where vmcb01 has the MSR or IOIO intercept set. */
+    uint64_t host_pat;                  /**< PAT of the host: nested tables use it. Must name WB
+                                             and UC or UC-. */
+    uint32_t asid01;                    /**< ASID of L1, as the host sets it in vmcb01. */
     const uint32_t *asids;              /**< ASIDs for L2, used by nobody else; read in the call. */
     uint32_t asid_count;                /**< 1 to NVIRT_SVM_MAX_ASIDS. */
-    bool interrupts_pass_through;       /**< Physical interrupts and NMIs belong to L1 (design: host
-                                             models). Otherwise the host intercepts INTR and NMI in
-                                             vmcb01 and injects. */
+    bool interrupts_pass_through;       /**< Physical interrupts and NMIs belong to L1: nvirt owns the
+                                             INTR, NMI and CR8 intercepts and V_INTR_MASKING of
+                                             vmcb01. Otherwise the host has INTR and NMI intercepted
+                                             and V_INTR_MASKING set in vmcb01 at all times, and hands
+                                             events over by nvirt_svm_inject(). */
 };
 
 /**
  * Makes a vCPU object at level 1 with GIF set, EFER.SVME of L1 clear.
- * The host fills vmcb01 itself, through nvirt_svm_vmcb01(): nested paging must be enabled in it.
+ * The host fills vmcb01 itself, through nvirt_svm_vmcb(): nested paging must be enabled in it, and
+ * EFER.SVME set (L1 sees its own SVME bit, which nvirt keeps).
  * @return NVIRT_OK with *vcpu; NVIRT_ERR_NULL, NVIRT_ERR_ALIGNMENT, NVIRT_ERR_SIZE, NVIRT_ERR_RANGE
- *         (index, ASIDs zero, repeated or beyond the CPU's), NVIRT_ERR_STATE (vm not initialised),
- *         NVIRT_ERR_CAPABILITY (CPU without nested paging, offer beyond the CPU),
- *         NVIRT_ERR_NO_PAGE. Nothing is held on failure.
+ *         (index, ASIDs zero, repeated or beyond the CPU's; host_pat), NVIRT_ERR_STATE (vm not
+ *         initialised, or full), NVIRT_ERR_CAPABILITY (CPU without nested paging or no-execute, offer
+ *         beyond the CPU), NVIRT_ERR_NO_PAGE. Nothing is held on failure.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes,
                                                       const struct nvirt_svm_vcpu_config *config,
@@ -55,8 +72,9 @@ uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *vcpu);
 /**
  * The VMCB of the level, for the host to read and change between exit and prepare (level 1: L0's
  * own intercepts and L1's registers; level 2: L2's registers, only while L2 is active). Null when
- * there is none. After changing L0's intercepts or bitmaps in vmcb01, call
- * nvirt_svm_vmcb01_changed(): they then hold for L2 too.
+ * there is none. Change fields by nvirt_vmcb_set_*() only: the clean bits are kept by them. After
+ * changing L0's intercepts, TSC offset or permission maps, call nvirt_svm_vmcb01_changed(): they then
+ * hold for L2 too.
  */
 struct nvirt_vmcb *nvirt_svm_vmcb(struct nvirt_svm_vcpu *vcpu, uint32_t level);
 
@@ -96,7 +114,8 @@ struct nvirt_svm_exit {
 /**
  * To be called after every #VMEXIT, after VMSAVE of the state VMCB, on the CPU that took it.
  * @param gprs as saved by the trampoline, RAX excepted (it is in the VMCB).
- * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before).
+ * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before); NVIRT_ERR_NO_PAGE
+ *         (a nested page fault of L2 found no table page: L2 will fault again when entered again).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu,
@@ -104,14 +123,22 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *vcpu,
                                                  struct nvirt_svm_exit *exit);
 
 /**
- * Hands an event to the vCPU, as nvirt_vmx_inject(): an NMI that the host took waits while L1's GIF
- * is clear.
+ * Hands an event to the vCPU. If L2 is active and L1 intercepts that event, L1 gets the #VMEXIT;
+ * otherwise it is injected into the level that runs. An interrupt or NMI waits while GIF is clear or
+ * another event is being injected, an interrupt also while the level's RFLAGS.IF, interrupt shadow or
+ * (where V_INTR_MASKING applies) the host's IF of L1 forbids it. One of each kind may wait.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector); NVIRT_ERR_STATE (an interrupt or
+ *         exception waits already; NMIs merge).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_inject(struct nvirt_svm_vcpu *vcpu,
                                                    struct nvirt_port_cpu *cpu,
                                                    const struct nvirt_event *event);
 
-/** Leaves L2 by force and clears EFER.SVME, GIF set (reset or INIT of the vCPU). */
+/**
+ * Leaves L2 by force and clears L1's EFER.SVME, VM_CR.R_INIT and waiting events; GIF set (reset or
+ * INIT of the vCPU). L1's registers in vmcb01 are the host's to set then.
+ * @return NVIRT_OK or NVIRT_ERR_NULL.
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *vcpu);
 
 /** The counters; null for null. */
@@ -123,7 +150,7 @@ const struct nvirt_stats *nvirt_svm_stats(const struct nvirt_svm_vcpu *vcpu);
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
                                                        struct nvirt_svm_caps *offer);
 
-/** Sets in L0's MSRPM (8 KiB) the intercepts nvirt needs: EFER, VM_CR, VM_HSAVE_PA. */
+/** Sets in L0's MSRPM (8 KiB) the intercepts nvirt needs: EFER, VM_CR, VM_HSAVE_PA, SVM_KEY. */
 void nvirt_svm_msrpm_require(uint8_t *msrpm);
 
 /** Sets in vmcb01 the instruction intercepts that nvirt needs: all of SVM's. */
