@@ -87,6 +87,7 @@ struct nvi_mmu {
     struct nvi_mmu_root *roots;
     uint32_t capacity;
     bool starved;         /**< Reclaimed pages sit in limbo: flush all to get them. */
+    bool self_emptied;    /**< A fault emptied its own root for room and none succeeded since. */
     uint64_t clock;
     uint64_t sequence;    /**< Of the port, under which everything in the trees holds. */
 };
@@ -170,6 +171,8 @@ struct nvi_mmu_leaf {
     uint64_t entry;    /**< All bits, NVI_MMU_LARGE where the level needs it. */
     uint32_t level;    /**< 1: 4 KiB, 2: 2 MiB, 3: 1 GiB. */
     uint64_t sequence; /**< Of the translation it was made from. */
+    uint64_t grants;   /**< Bits that, when set, only allow more: such a change needs no flush. */
+    uint64_t denies;   /**< Bits that, when cleared, only allow more. */
 };
 
 /** True when @p mmu's trees hold under the port's present sequence; else all are stale now. */
