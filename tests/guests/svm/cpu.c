@@ -52,6 +52,7 @@ static void build_gdt(void)
     gdt_set_system(SEL_LDT, (uint64_t)(uintptr_t)gdt_storage, GDT_LIMIT, 0x82);
     gdt_set(SEL_ABSENT, 0x00cf13000000ffff);
     *(uint64_t *)(void *)&tss64[4] = (uint64_t)(uintptr_t)&trap_stack[sizeof trap_stack];
+    *(uint16_t *)(void *)&tss64[102] = sizeof tss64; /* no I/O permission bitmap */
 }
 
 static void build_idt(void)
