@@ -13,6 +13,7 @@
 #define MADT_LAPIC 0u
 #define MADT_X2APIC 9u
 #define MADT_ENABLED 1u
+#define FADT_PM1A_CONTROL 64u
 #define REACH (UINT64_C(4) << 30)
 
 static uint32_t get32(uint64_t address)
@@ -75,17 +76,24 @@ static uint32_t table_size(uint64_t address)
     return size;
 }
 
-static uint64_t find_madt(uint64_t rsdp)
+static uint64_t find_table(const char *signature, uint32_t min_size)
 {
-    bool extended = *(const uint8_t *)(rsdp + 15) >= 2;
-    uint64_t root = extended ? get64(rsdp + 24) : get32(rsdp + 16);
-    uint32_t width = extended ? 8 : 4;
-    uint32_t size = table_size(root);
+    uint64_t rsdp = find_rsdp();
+    bool extended;
+    uint64_t root;
+    uint32_t width, size;
+
+    if (rsdp == 0)
+        return 0;
+    extended = *(const uint8_t *)(rsdp + 15) >= 2;
+    root = extended ? get64(rsdp + 24) : get32(rsdp + 16);
+    width = extended ? 8 : 4;
+    size = table_size(root);
 
     for (uint32_t at = TABLE_HEADER; at + width <= size; at += width) {
         uint64_t table = extended ? get64(root + at) : get32(root + at);
 
-        if (table_size(table) >= MADT_ENTRIES && memcmp((const void *)table, "APIC", 4) == 0)
+        if (table_size(table) >= min_size && memcmp((const void *)table, signature, 4) == 0)
             return table;
     }
     return 0;
@@ -93,8 +101,7 @@ static uint64_t find_madt(uint64_t rsdp)
 
 uint32_t acpi_count_cpus(void)
 {
-    uint64_t rsdp = find_rsdp();
-    uint64_t madt = rsdp != 0 ? find_madt(rsdp) : 0;
+    uint64_t madt = find_table("APIC", MADT_ENTRIES);
     uint32_t size = table_size(madt);
     uint32_t cpus = 0;
 
@@ -110,4 +117,12 @@ uint32_t acpi_count_cpus(void)
         at += entry[1];
     }
     return cpus;
+}
+
+uint16_t acpi_sleep_port(void)
+{
+    uint64_t fadt = find_table("FACP", FADT_PM1A_CONTROL + 4);
+    uint32_t port = fadt != 0 ? get32(fadt + FADT_PM1A_CONTROL) : 0;
+
+    return port <= 0xffff ? (uint16_t)port : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one thing the host asks ACPI: how many CPUs there are.
+ * What the host asks ACPI: how many CPUs there are, and where L1 would switch the machine off.
  */
 #ifndef HOST_ACPI_H
 #define HOST_ACPI_H
@@ -9,5 +9,8 @@
 
 /* Enabled CPUs in the MADT; 0 when there is no (sound) MADT to count in. */
 uint32_t acpi_count_cpus(void);
+
+/* The port of the PM1a control register; 0 when there is none. */
+uint16_t acpi_sleep_port(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "rt.h"
 
 #define HDR_SETUP_SECTS 0x1f1u
+#define HDR_SYSSIZE 0x1f4u
 #define HDR_VID_MODE 0x1fau
 #define HDR_BOOT_FLAG 0x1feu
 #define HDR_JUMP_LENGTH 0x201u
@@ -126,6 +127,9 @@ static void read_setup(const uint8_t *file, uint32_t size, struct setup *s)
     if (s->payload_offset >= size || s->header_end > size)
         log_fatal("bad module 0: bzImage cut short (%u bytes)", size);
     s->payload_size = size - s->payload_offset;
+    /* In units of 16 bytes; 32 bits wide since protocol 2.04. */
+    if (s->version >= 0x204 && get32(file, HDR_SYSSIZE) > (s->payload_size + 15) / 16)
+        log_fatal("bad module 0: bzImage cut short (%u bytes)", size);
     s->initrd_max = s->version >= 0x203 ? get32(file, HDR_INITRD_MAX) : OLD_INITRD_MAX;
     s->cmdline_max = s->version >= 0x206 ? get32(file, HDR_CMDLINE_SIZE) : 255;
     read_placement(file, s);

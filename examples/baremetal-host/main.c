@@ -8,6 +8,8 @@
 #include "acpi.h"
 #include "host.h"
 #include "identity.h"
+#include "nvirt_port.h"
+#include "power.h"
 #include "rt.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -86,6 +88,12 @@ static void init_memory(void)
     host.memory.limit = physical_limit();
     host.memory.reachable = bm_identity_extend(&host.pool, memmap_ram_top(&host.boot.map));
     bm_mtrrs_read(&host.memory.mtrrs);
+    power_init();
+}
+
+_Noreturn void bm_panic(const char *text)
+{
+    report_stop("nvirt: %s", text);
 }
 
 static void run_moved(void)

@@ -5,6 +5,7 @@
  */
 #include "svm.h"
 
+#include "power.h"
 #include "rt.h"
 #include "svm_cpu.h"
 
@@ -111,6 +112,23 @@ static void set_intercepts(struct nvirt_vmcb *vmcb)
         nvirt_vmcb_intercept(vmcb, wanted[i], true);
 }
 
+/* One bit per port. The MSR map of the same form is svm_exits.c's. */
+static uint64_t make_iopm(struct nvirt_vmcb *vmcb)
+{
+    uint64_t page = need_pages(NVIRT_SVM_IOPM_BYTES / 4096);
+    uint8_t *iopm = (uint8_t *)page;
+
+    for (uint32_t i = 0; i < POWER_PORTS; i++) {
+        uint16_t port = power_ports()[i];
+
+        if (port == 0)
+            continue;
+        iopm[port / 8] |= (uint8_t)(1u << (port % 8));
+        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IOIO, true);
+    }
+    return page;
+}
+
 static void init_vmcb01(const struct l1_entry *entry)
 {
     struct nvirt_vmcb *vmcb = svm_vmcb01();
@@ -119,7 +137,7 @@ static void init_vmcb01(const struct l1_entry *entry)
     svm_msrpm_fill((uint8_t *)msrpm);
     set_intercepts(vmcb);
     nvirt_vmcb_set_msrpm_base(vmcb, msrpm);
-    nvirt_vmcb_set_iopm_base(vmcb, need_pages(NVIRT_SVM_IOPM_BYTES / 4096));
+    nvirt_vmcb_set_iopm_base(vmcb, make_iopm(vmcb));
     nvirt_vmcb_set_asid(vmcb, ASID_L1);
     nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_ALL);
     nvirt_vmcb_set_np_control(vmcb, NVIRT_SVM_NP_ENABLE);

@@ -5,6 +5,7 @@
  */
 #include "cpuid.h"
 #include "hypercall.h"
+#include "power.h"
 #include "rt.h"
 #include "svm.h"
 #include "svm_cpu.h"
@@ -13,6 +14,8 @@
 #define VECTOR_UD 6u
 #define VECTOR_GP 13u
 #define RFLAGS_TF (UINT64_C(1) << 8)
+#define IOIO_IN 1u
+#define IOIO_STRING (1u << 2)
 #define DR6_BS (UINT64_C(1) << 14)
 
 static void inject(struct nvirt_vmcb *vmcb, uint32_t vector, bool has_error)
@@ -21,7 +24,17 @@ static void inject(struct nvirt_vmcb *vmcb, uint32_t vector, bool has_error)
                       (has_error ? NVIRT_SVM_EVENT_EV : 0) | NVIRT_SVM_EVENT_VALID;
 }
 
-/* Ends the emulated instruction as the CPU would: next RIP, no more shadow, single-step trap. */
+/* What the end of each instruction does: no more interrupt shadow, single-step trap. */
+static void finish_instruction(struct nvirt_vmcb *vmcb)
+{
+    vmcb->int_state &= ~NVIRT_SVM_INTERRUPT_SHADOW;
+    if ((vmcb->rflags & RFLAGS_TF) != 0) {
+        nvirt_vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
+        inject(vmcb, VECTOR_DB, false);
+    }
+}
+
+/* Ends the emulated instruction as the CPU would. */
 static void skip(struct nvirt_vmcb *vmcb)
 {
     uint64_t mask = (vmcb->cs.attrib & NVIRT_VMCB_SEG_L) != 0 ? ~UINT64_C(0) : UINT64_C(0xffffffff);
@@ -37,11 +50,7 @@ static void skip(struct nvirt_vmcb *vmcb)
         }
         vmcb->rip = (vmcb->rip + length) & mask;
     }
-    vmcb->int_state &= ~NVIRT_SVM_INTERRUPT_SHADOW;
-    if ((vmcb->rflags & RFLAGS_TF) != 0) {
-        nvirt_vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
-        inject(vmcb, VECTOR_DB, false);
-    }
+    finish_instruction(vmcb);
 }
 
 static void handle_cpuid(struct nvirt_vmcb *vmcb)
@@ -169,6 +178,32 @@ static void handle_vmmcall(struct nvirt_vmcb *vmcb)
     skip(vmcb);
 }
 
+/*
+ * An access to one of the watched ports. EXITINFO1 says what kind, EXITINFO2 is the next RIP
+ * [APM 2 "IOIO Intercept"]. String forms are let through by giving the watch up.
+ */
+static void handle_io(struct nvirt_vmcb *vmcb)
+{
+    uint32_t info = (uint32_t)vmcb->exit_info1;
+    uint32_t bytes = (info >> 4) & 7u;
+    uint32_t mask = bytes == 4 ? 0xffffffffu : (1u << (bytes * 8)) - 1;
+    uint16_t port = (uint16_t)(info >> 16);
+
+    if ((info & IOIO_STRING) != 0 || bytes == 0) {
+        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IOIO, false);
+        return;
+    }
+    if ((info & IOIO_IN) != 0) {
+        uint32_t value = power_in(port, bytes);
+
+        vmcb->rax = bytes == 4 ? value : (vmcb->rax & ~(uint64_t)mask) | (value & mask);
+    } else {
+        power_out(port, bytes, (uint32_t)vmcb->rax & mask);
+    }
+    vmcb->rip = vmcb->exit_info2;
+    finish_instruction(vmcb);
+}
+
 static void handle_npf(struct nvirt_vmcb *vmcb)
 {
     uint64_t address = vmcb->exit_info2;
@@ -194,6 +229,9 @@ void svm_handle_exit(struct nvirt_vmcb *vmcb)
         break;
     case NVIRT_SVM_EXIT_VMMCALL:
         handle_vmmcall(vmcb);
+        break;
+    case NVIRT_SVM_EXIT_IOIO:
+        handle_io(vmcb);
         break;
     case NVIRT_SVM_EXIT_NPF:
         handle_npf(vmcb);

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The VMX backend: the fields of vmcs01, and the loop that runs whichever level nvirt says is next.
+ * External interrupts and NMIs are L1's own: neither exits while L1 runs.
+ */
+#include "vmx.h"
+
+#include <nvirt/x86.h>
+
+#include "rt.h"
+#include "vmx_cpu.h"
+
+#define PAT_RESET UINT64_C(0x0007040600070406)
+#define VPID_L1 1u
+#define VPID_L2_COUNT 8u
+#define PAGE_BUDGET_MIN 64u
+
+#define AR_CODE32 (0xbu | NVIRT_VMX_AR_S | NVIRT_VMX_AR_P | NVIRT_VMX_AR_DB | NVIRT_VMX_AR_G)
+#define AR_DATA32 (0x3u | NVIRT_VMX_AR_S | NVIRT_VMX_AR_P | NVIRT_VMX_AR_DB | NVIRT_VMX_AR_G)
+#define AR_CODE16 (0xbu | NVIRT_VMX_AR_S | NVIRT_VMX_AR_P)
+#define AR_DATA16 (0x3u | NVIRT_VMX_AR_S | NVIRT_VMX_AR_P)
+#define AR_TSS (0xbu | NVIRT_VMX_AR_P)
+
+struct vmx_vcpu vmx;
+
+uint64_t vmx_get(uint32_t level, enum nvirt_vmcs_field field)
+{
+    uint64_t value = 0;
+    enum nvirt_status status = nvirt_vmx_read(vmx.vcpu, vmx.cpu, level, field, &value);
+
+    if (status != NVIRT_OK)
+        log_fatal("VMCS of level %u, field %s: %s", level, nvirt_vmcs_field_name(field),
+                  nvirt_status_name(status));
+    return value;
+}
+
+void vmx_set(uint32_t level, enum nvirt_vmcs_field field, uint64_t value)
+{
+    enum nvirt_status status = nvirt_vmx_write(vmx.vcpu, vmx.cpu, level, field, value);
+
+    if (status != NVIRT_OK)
+        log_fatal("VMCS of level %u, field %s = 0x%lx: %s", level, nvirt_vmcs_field_name(field),
+                  value, nvirt_status_name(status));
+}
+
+#define SET01(NAME, value) vmx_set(1, NVIRT_VMCS_##NAME, (value))
+
+static uint64_t need_page(void)
+{
+    uint64_t page;
+
+    if (!bm_pool_alloc(&host.pool, &page))
+        log_fatal("the page pool is too small to start L1: give pool=MIB more");
+    return page;
+}
+
+/* Wanted bits as far as the CPU allows them, and those it insists on. */
+static uint64_t controls(uint64_t capability, uint64_t wanted)
+{
+    return (wanted | (capability & 0xffffffffu)) & (capability >> 32);
+}
+
+static void set_controls(void)
+{
+    const struct nvirt_vmx_caps *caps = &vmx.caps;
+
+    SET01(PIN_CONTROLS, controls(caps->true_pin, 0));
+    SET01(PROC_CONTROLS, controls(caps->true_proc,
+                                  NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_SECONDARY));
+    /* The enables give L1 every instruction that the CPU has. */
+    SET01(PROC2_CONTROLS,
+          controls(caps->proc2, NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID |
+                                    NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_RDTSCP |
+                                    NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_XSAVES |
+                                    NVIRT_VMX_PROC2_USER_WAIT));
+    SET01(EXIT_CONTROLS,
+          controls(caps->true_exit,
+                   NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG |
+                       NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT |
+                       NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER));
+    SET01(ENTRY_CONTROLS,
+          controls(caps->true_entry, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG |
+                                         NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
+                                         NVIRT_VMX_ENTRY_CTL_LOAD_EFER));
+    SET01(VMCS_LINK, NVIRT_VMX_NO_VMCS_LINK);
+    SET01(EPTP, vmx.eptp01);
+    if ((vmx_get(1, NVIRT_VMCS_PROC2_CONTROLS) & NVIRT_VMX_PROC2_VPID) != 0)
+        SET01(VPID, VPID_L1);
+    SET01(CR0_MASK, nvirt_vmx_cr0_owned(vmx.vcpu));
+    SET01(CR4_MASK, nvirt_vmx_cr4_owned(vmx.vcpu));
+}
+
+static void set_host_state(void)
+{
+    SET01(HOST_CR0, rt_read_cr0());
+    SET01(HOST_CR3, rt_read_cr3());
+    SET01(HOST_CR4, rt_read_cr4());
+    SET01(HOST_CS_SELECTOR, RT_SEL_CS64);
+    SET01(HOST_SS_SELECTOR, RT_SEL_DS);
+    SET01(HOST_DS_SELECTOR, RT_SEL_DS);
+    SET01(HOST_ES_SELECTOR, RT_SEL_DS);
+    SET01(HOST_TR_SELECTOR, RT_SEL_TSS);
+    SET01(HOST_TR_BASE, (uint64_t)rt_tss());
+    SET01(HOST_GDTR_BASE, rt_sgdt().base);
+    SET01(HOST_IDTR_BASE, rt_sidt().base);
+    SET01(HOST_PAT, rt_rdmsr(NVIRT_MSR_PAT));
+    SET01(HOST_EFER, rt_rdmsr(NVIRT_MSR_EFER));
+    SET01(HOST_RIP, bm_vmx_host_rip());
+    SET01(HOST_RSP, bm_vmx_host_rsp());
+}
+
+static void set_segment(enum nvirt_vmcs_field selector, enum nvirt_vmcs_field base,
+                        enum nvirt_vmcs_field limit, enum nvirt_vmcs_field ar,
+                        struct segment_view value)
+{
+    vmx_set(1, selector, value.selector);
+    vmx_set(1, base, value.base);
+    vmx_set(1, limit, value.limit);
+    vmx_set(1, ar, value.attributes);
+}
+
+#define SEGMENT(NAME, ...)                                                                         \
+    set_segment(NVIRT_VMCS_GUEST_##NAME##_SELECTOR, NVIRT_VMCS_GUEST_##NAME##_BASE,                \
+                NVIRT_VMCS_GUEST_##NAME##_LIMIT, NVIRT_VMCS_GUEST_##NAME##_AR,                     \
+                (struct segment_view)__VA_ARGS__)
+
+static void set_data_segments(struct segment_view data)
+{
+    SEGMENT(ES, {data.selector, data.attributes, data.limit, data.base});
+    SEGMENT(SS, {data.selector, data.attributes, data.limit, data.base});
+    SEGMENT(DS, {data.selector, data.attributes, data.limit, data.base});
+    SEGMENT(FS, {data.selector, data.attributes, data.limit, data.base});
+    SEGMENT(GS, {data.selector, data.attributes, data.limit, data.base});
+}
+
+/* What both ways of starting, as L1's loader promises and after INIT, have in common. `cr0` and
+ * CR4 are what L1 shall see; VMX operation adds its fixed bits beneath. */
+static void set_common_state(uint64_t cr0)
+{
+    uint64_t fixed0 = vmx.caps.cr0_fixed0 & ~(NVIRT_CR0_PE | NVIRT_CR0_PG);
+
+    SET01(GUEST_CR0, cr0 | fixed0);
+    SET01(CR0_SHADOW, cr0);
+    SET01(GUEST_CR3, 0);
+    SET01(GUEST_CR4, vmx.caps.cr4_fixed0);
+    SET01(CR4_SHADOW, 0);
+    SET01(GUEST_EFER, 0);
+    SET01(ENTRY_CONTROLS, vmx_get(1, NVIRT_VMCS_ENTRY_CONTROLS) & ~NVIRT_VMX_ENTRY_CTL_IA32E);
+    SEGMENT(TR, {0, AR_TSS, 0xffff, 0});
+    SEGMENT(LDTR, {0, NVIRT_VMX_AR_UNUSABLE, 0xffff, 0});
+    SET01(GUEST_GDTR_BASE, 0);
+    SET01(GUEST_GDTR_LIMIT, 0xffff);
+    SET01(GUEST_IDTR_BASE, 0);
+    SET01(GUEST_IDTR_LIMIT, 0xffff);
+    SET01(GUEST_DR7, NVIRT_DR7_DEFAULT);
+    SET01(GUEST_DEBUGCTL, 0);
+    SET01(GUEST_RFLAGS, NVIRT_RFLAGS_FIXED1);
+    SET01(GUEST_RSP, 0);
+    SET01(GUEST_ACTIVITY, NVIRT_VMX_ACTIVITY_ACTIVE);
+    SET01(GUEST_INTERRUPTIBILITY, 0);
+    SET01(GUEST_PENDING_DEBUG, 0);
+    memset(&vmx.gprs, 0, sizeof(vmx.gprs));
+}
+
+static void set_loader_state(const struct l1_entry *entry)
+{
+    const struct segment_view data = {entry->data_selector, AR_DATA32, 0xffffffffu, 0};
+
+    set_common_state(NVIRT_CR0_PE | NVIRT_CR0_ET);
+    SEGMENT(CS, {entry->code_selector, AR_CODE32, 0xffffffffu, 0});
+    set_data_segments(data);
+    SET01(GUEST_GDTR_BASE, entry->gdt_base);
+    SET01(GUEST_GDTR_LIMIT, entry->gdt_limit);
+    SET01(GUEST_PAT, PAT_RESET);
+    SET01(GUEST_RIP, entry->eip);
+    vmx.gprs.r[NVIRT_RAX] = entry->eax;
+    vmx.gprs.r[NVIRT_RBX] = entry->ebx;
+    vmx.gprs.r[NVIRT_RSI] = entry->esi;
+}
+
+void vmx_set_init_state(void)
+{
+    const struct segment_view data = {0, AR_DATA16, 0xffff, 0};
+    /* CD and NW survive INIT [SDM 3A "Processor State After Reset"]. */
+    uint64_t kept = vmx_get(1, NVIRT_VMCS_GUEST_CR0) & (NVIRT_CR0_CD | NVIRT_CR0_NW);
+
+    set_common_state(kept | NVIRT_CR0_ET);
+    SEGMENT(CS, {0xf000, AR_CODE16, 0xffff, 0xffff0000u});
+    set_data_segments(data);
+    SET01(GUEST_SYSENTER_CS, 0);
+    SET01(GUEST_SYSENTER_ESP, 0);
+    SET01(GUEST_SYSENTER_EIP, 0);
+    SET01(GUEST_RIP, 0xfff0);
+    vmx.gprs.r[NVIRT_RDX] = rt_cpuid(1, 0).eax;
+}
+
+static void init_stage2(void)
+{
+    bool has_1g = (vmx.caps.ept_vpid & NVIRT_VMX_EPT_CAP_1G) != 0;
+
+    if (!bm_stage2_init(&vmx.stage2, BM_STAGE2_EPT, has_1g, &host.memory, &host.pool))
+        log_fatal("the page pool is too small to start L1: give pool=MIB more");
+    vmx.eptp01 = vmx.stage2.root | NVIRT_MEMORY_WB | NVIRT_VMX_EPTP_WALK_4;
+}
+
+static void trace(const char *text, uint64_t value)
+{
+    log_trace("%s: 0x%lx", text, value);
+}
+
+static void init_vcpu(void)
+{
+    static const uint16_t vpids[VPID_L2_COUNT] = {2, 3, 4, 5, 6, 7, 8, 9};
+    bool has_vpid = (vmx.caps.proc2 >> 32 & NVIRT_VMX_PROC2_VPID) != 0;
+    uint64_t pages = (host.pool.total - host.pool.used) / 2;
+    uint64_t memory;
+    enum nvirt_status status;
+    const struct nvirt_vm_config vm = {
+        .port = &vmx.port,
+        .page_budget = (uint32_t)(pages < PAGE_BUDGET_MIN ? PAGE_BUDGET_MIN : pages),
+        .physical_bits = vmx.caps.cpu.physical_bits};
+
+    if (!bm_pool_alloc_run(&host.pool, NVIRT_VMX_VCPU_SIZE / BM_PAGE_SIZE, &memory))
+        log_fatal("the page pool is too small to start L1: give pool=MIB more");
+    status = nvirt_vm_init(&vmx.vm, &vm);
+    if (status == NVIRT_OK) {
+        const struct nvirt_vmx_vcpu_config config = {.vm = &vmx.vm,
+                                                     .index = 0,
+                                                     .cpu = &vmx.caps,
+                                                     .offer = &vmx.offer,
+                                                     .vmcs01 = nvirt_hpa_make(need_page()),
+                                                     .vpid01 = has_vpid ? VPID_L1 : 0,
+                                                     .vpids = vpids,
+                                                     .vpid_count = has_vpid ? VPID_L2_COUNT : 0};
+
+        status = nvirt_vmx_vcpu_init((void *)memory, NVIRT_VMX_VCPU_SIZE, &config, &vmx.vcpu);
+    }
+    if (status != NVIRT_OK)
+        log_fatal("nvirt refused the vCPU: %s", nvirt_status_name(status));
+}
+
+/* CPUID's side of the capabilities [SDM 2A "CPUID"]. */
+static void cpu_facts(struct nvirt_vmx_cpu_facts *facts)
+{
+    uint32_t widths = rt_cpuid(0x80000008u, 0).eax;
+    struct rt_cpuid extended = rt_cpuid(0x80000001u, 0);
+    struct rt_cpuid structured = {0, 0, 0, 0};
+
+    if (rt_cpuid(0, 0).eax >= 7)
+        structured = rt_cpuid(7, 0);
+    facts->physical_bits = (uint8_t)widths;
+    facts->linear_bits = (uint8_t)(widths >> 8);
+    facts->long_mode = (extended.edx & (1u << 29)) != 0;
+    facts->rtm = (structured.ebx & (1u << 11)) != 0;
+    facts->cr4_valid = ~UINT64_C(0);
+    facts->efer_valid = NVIRT_EFER_SCE | NVIRT_EFER_LME | NVIRT_EFER_LMA |
+                        ((extended.edx & (1u << 20)) != 0 ? NVIRT_EFER_NXE : 0);
+    facts->debugctl_valid = UINT64_C(0xffc7);
+}
+
+static void vmx_init(const struct l1_entry *entry)
+{
+    uint64_t bitmap = need_page();
+    uint64_t vmxon = need_page();
+
+    vmx.cpu = &vmx.port_cpu;
+    vmx.port = (struct nvirt_port_vm){.memory = &host.memory,
+                                      .pool = &host.pool,
+                                      .rdmsr = vmx_l1_rdmsr,
+                                      .wrmsr = vmx_l1_wrmsr,
+                                      .trace = trace};
+    cpu_facts(&vmx.caps.cpu);
+    if (nvirt_vmx_caps_read(vmx.cpu, &vmx.caps.cpu, &vmx.caps) != NVIRT_OK ||
+        nvirt_vmx_caps_offer(&vmx.caps, &vmx.offer) != NVIRT_OK)
+        log_fatal("the CPU's VMX capabilities could not be read");
+    if (!bm_vmx_enable(vmxon))
+        log_fatal("the CPU refused VMXON");
+    init_stage2();
+    init_vcpu();
+    set_controls();
+    set_host_state();
+    vmx_msr_bitmap_fill((uint8_t *)bitmap);
+    SET01(MSR_BITMAP, bitmap);
+    set_loader_state(entry);
+}
+
+/* --- the loop ----------------------------------------------------------------------------------- */
+
+static uint32_t reason_of(uint32_t reason)
+{
+    uint32_t basic = reason & 0xffffu;
+
+    return basic < NVIRT_VMX_EXIT_REASON_LIMIT ? basic : REASON_OTHER;
+}
+
+static const char *vmx_reason_name(uint32_t reason)
+{
+    return reason < NVIRT_VMX_EXIT_REASON_LIMIT ? nvirt_vmx_exit_reason_name(reason) : NULL;
+}
+
+static void handle_exit(void)
+{
+    struct nvirt_vmx_exit exit;
+    enum nvirt_status status = nvirt_vmx_exit(vmx.vcpu, vmx.cpu, &vmx.gprs, &exit);
+
+    if (status != NVIRT_OK)
+        report_stop("nvirt could not handle an exit: %s", nvirt_status_name(status));
+    report_exit(&(struct exit_record){.level = exit.level,
+                                      .reason = reason_of(exit.reason),
+                                      .code = exit.reason,
+                                      .info1 = exit.qualification,
+                                      .info2 = (uint64_t)exit.verdict});
+    vmx_handle_exit(&exit);
+}
+
+static void entry_failed(enum bm_vmx_outcome outcome)
+{
+    uint32_t error = 0;
+    enum nvirt_status status = nvirt_vmx_entry_failed(
+        vmx.vcpu, vmx.cpu,
+        outcome == BM_VMX_FAIL_VALID ? NVIRT_HW_VMFAIL_VALID : NVIRT_HW_VMFAIL_INVALID, &error);
+
+    if (status != NVIRT_OK)
+        report_stop("the CPU refused to enter L1: VM-instruction error %u", error);
+}
+
+static void inject_nmi(void)
+{
+    const struct nvirt_event nmi = {.type = NVIRT_EVENT_NMI, .vector = NVIRT_VECTOR_NMI};
+
+    if (bm_vmx_take_nmi() && nvirt_vmx_inject(vmx.vcpu, vmx.cpu, &nmi) != NVIRT_OK)
+        report_stop("an NMI could not be handed to L1");
+}
+
+static void vmx_run(void)
+{
+    for (;;) {
+        struct nvirt_vmx_run run;
+        enum bm_vmx_outcome outcome;
+        enum nvirt_status status = nvirt_vmx_prepare(vmx.vcpu, vmx.cpu, &run);
+
+        if (status != NVIRT_OK)
+            report_stop("nvirt could not prepare an entry: %s", nvirt_status_name(status));
+        if (run.set_cr2)
+            rt_write_cr2(run.cr2);
+        outcome = bm_vmx_enter(&vmx.gprs, run.launch);
+        if (outcome == BM_VMX_EXIT)
+            handle_exit();
+        else if (outcome == BM_VMX_NMI)
+            inject_nmi();
+        else
+            entry_failed(outcome);
+    }
+}
+
+/* --- reports ------------------------------------------------------------------------------------ */
+
+#define VIEW_SEGMENT(NAME)                                                                         \
+    ((struct segment_view){                                                                        \
+        .selector = (uint16_t)vmx_get(level, NVIRT_VMCS_GUEST_##NAME##_SELECTOR),                  \
+        .attributes = (uint32_t)vmx_get(level, NVIRT_VMCS_GUEST_##NAME##_AR),                      \
+        .limit = (uint32_t)vmx_get(level, NVIRT_VMCS_GUEST_##NAME##_LIMIT),                        \
+        .base = vmx_get(level, NVIRT_VMCS_GUEST_##NAME##_BASE)})
+
+static bool vmx_view(uint32_t level, struct cpu_view *v)
+{
+    if (vmx.vcpu == NULL || (level == 2 && nvirt_vmx_level(vmx.vcpu) != 2))
+        return false;
+    /* General-purpose registers are those of the level that ran last. */
+    v->gprs = vmx.gprs;
+    v->gprs.r[NVIRT_RSP] = vmx_get(level, NVIRT_VMCS_GUEST_RSP);
+    v->rip = vmx_get(level, NVIRT_VMCS_GUEST_RIP);
+    v->rflags = vmx_get(level, NVIRT_VMCS_GUEST_RFLAGS);
+    v->cr0 = vmx_get(level, NVIRT_VMCS_GUEST_CR0);
+    v->cr2 = rt_read_cr2();
+    v->cr3 = vmx_get(level, NVIRT_VMCS_GUEST_CR3);
+    v->cr4 = vmx_get(level, NVIRT_VMCS_GUEST_CR4);
+    v->efer = vmx_get(level, NVIRT_VMCS_GUEST_EFER);
+    v->dr6 = rt_read_dr6();
+    v->dr7 = vmx_get(level, NVIRT_VMCS_GUEST_DR7);
+    v->segment[0] = VIEW_SEGMENT(ES);
+    v->segment[1] = VIEW_SEGMENT(CS);
+    v->segment[2] = VIEW_SEGMENT(SS);
+    v->segment[3] = VIEW_SEGMENT(DS);
+    v->segment[4] = VIEW_SEGMENT(FS);
+    v->segment[5] = VIEW_SEGMENT(GS);
+    v->tr = VIEW_SEGMENT(TR);
+    v->ldtr = VIEW_SEGMENT(LDTR);
+    v->gdtr = (struct segment_view){
+        .limit = (uint32_t)vmx_get(level, NVIRT_VMCS_GUEST_GDTR_LIMIT),
+        .base = vmx_get(level, NVIRT_VMCS_GUEST_GDTR_BASE)};
+    v->idtr = (struct segment_view){
+        .limit = (uint32_t)vmx_get(level, NVIRT_VMCS_GUEST_IDTR_LIMIT),
+        .base = vmx_get(level, NVIRT_VMCS_GUEST_IDTR_BASE)};
+    return true;
+}
+
+static void vmx_print_exit(void)
+{
+    uint32_t level = nvirt_vmx_level(vmx.vcpu);
+
+    log_line("exit reason %lx (%s) qualification %lx instruction length %lu info %lx",
+             vmx_get(level, NVIRT_VMCS_EXIT_REASON),
+             nvirt_vmx_exit_reason_name((uint32_t)vmx_get(level, NVIRT_VMCS_EXIT_REASON) & 0xffffu),
+             vmx_get(level, NVIRT_VMCS_EXIT_QUALIFICATION),
+             vmx_get(level, NVIRT_VMCS_EXIT_INSN_LENGTH),
+             vmx_get(level, NVIRT_VMCS_EXIT_INSN_INFO));
+    log_line("interruption %lx error %lx vectoring %lx error %lx linear %lx physical %lx",
+             vmx_get(level, NVIRT_VMCS_EXIT_INTERRUPTION),
+             vmx_get(level, NVIRT_VMCS_EXIT_INTERRUPTION_ERROR),
+             vmx_get(level, NVIRT_VMCS_IDT_VECTORING),
+             vmx_get(level, NVIRT_VMCS_IDT_VECTORING_ERROR),
+             vmx_get(level, NVIRT_VMCS_GUEST_LINEAR), vmx_get(level, NVIRT_VMCS_GUEST_PHYSICAL));
+    log_line("activity %lx interruptibility %lx pending debug %lx entry interruption %lx",
+             vmx_get(level, NVIRT_VMCS_GUEST_ACTIVITY),
+             vmx_get(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY),
+             vmx_get(level, NVIRT_VMCS_GUEST_PENDING_DEBUG),
+             vmx_get(level, NVIRT_VMCS_ENTRY_INTERRUPTION));
+}
+
+static const struct nvirt_stats *vmx_stats(void)
+{
+    return nvirt_vmx_stats(vmx.vcpu);
+}
+
+const struct backend vmx_backend = {
+    .name = "Intel VMX",
+    .missing = bm_vmx_missing,
+    .init = vmx_init,
+    .run = vmx_run,
+    .reason_name = vmx_reason_name,
+    .view = vmx_view,
+    .print_exit = vmx_print_exit,
+    .stats = vmx_stats,
+};

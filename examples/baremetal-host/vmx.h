@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The VMX backend's own parts: the vCPU that L1 runs on, access to the fields of its two levels,
+ * and the handlers of the exits that are the host's.
+ */
+#ifndef HOST_VMX_H
+#define HOST_VMX_H
+
+#include <nvirt/vmx.h>
+
+#include "host.h"
+#include "nvirt_port.h"
+#include "stage2.h"
+
+struct vmx_vcpu {
+    struct nvirt_gprs gprs;
+    struct nvirt_port_vm port;
+    struct nvirt_port_cpu port_cpu;
+    struct nvirt_vm vm;
+    struct nvirt_vmx_caps caps, offer;
+    struct nvirt_vmx_vcpu *vcpu;
+    struct nvirt_port_cpu *cpu;
+    struct bm_stage2 stage2;
+    uint64_t eptp01;
+};
+
+extern struct vmx_vcpu vmx;
+
+/* A field of level 1 or 2; the machine stops when it cannot be had. */
+uint64_t vmx_get(uint32_t level, enum nvirt_vmcs_field field);
+void vmx_set(uint32_t level, enum nvirt_vmcs_field field, uint64_t value);
+
+/* L0's MSR bitmap: what nvirt needs and what the host follows (MTRRs). */
+void vmx_msr_bitmap_fill(uint8_t *bitmap);
+
+/* RDMSR and WRMSR of L1 at CPL 0, for the MSRs that no VMCS field holds; false for #GP. */
+bool vmx_l1_rdmsr(uint32_t msr, uint64_t *value);
+bool vmx_l1_wrmsr(uint32_t msr, uint64_t value);
+
+/* The state of a processor after INIT, except for what INIT leaves alone. */
+void vmx_set_init_state(void);
+
+/* Deals with an exit that nvirt says is the host's; stops the machine when it cannot. */
+void vmx_handle_exit(const struct nvirt_vmx_exit *exit);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exits that are the host's own on VMX: CPUID, XSETBV, MSRs that the host follows or that L2 uses
+ * without L1's interest, INVD, first touches of memory, hypercalls, and the ways L1 can end.
+ */
+#include <nvirt/x86.h>
+
+#include "cpuid.h"
+#include "hypercall.h"
+#include "nvirt_hot.h"
+#include "rt.h"
+#include "vmx.h"
+
+/* --- completing an instruction ------------------------------------------------------------------ */
+
+static void inject(uint32_t level, uint8_t vector, bool has_error)
+{
+    const struct nvirt_event event = {
+        .type = NVIRT_EVENT_EXCEPTION, .vector = vector, .has_error_code = has_error};
+
+    (void)level;
+    if (nvirt_vmx_inject(vmx.vcpu, vmx.cpu, &event) != NVIRT_OK)
+        report_stop("exception %u could not be injected", vector);
+}
+
+/* Ends the emulated instruction as the CPU would: next RIP, no more shadow, single-step trap. */
+static void skip(uint32_t level)
+{
+    uint64_t rip = vmx_get(level, NVIRT_VMCS_GUEST_RIP);
+    uint64_t length = vmx_get(level, NVIRT_VMCS_EXIT_INSN_LENGTH);
+    bool long_code = (vmx_get(level, NVIRT_VMCS_GUEST_CS_AR) & NVIRT_VMX_AR_L) != 0 &&
+                     (vmx_get(level, NVIRT_VMCS_GUEST_EFER) & NVIRT_EFER_LMA) != 0;
+    uint64_t blocking = vmx_get(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY);
+
+    rip += length;
+    vmx_set(level, NVIRT_VMCS_GUEST_RIP, long_code ? rip : rip & 0xffffffffu);
+    vmx_set(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
+            blocking & ~(NVIRT_VMX_BLOCK_STI | NVIRT_VMX_BLOCK_MOV_SS));
+    if ((vmx_get(level, NVIRT_VMCS_GUEST_RFLAGS) & NVIRT_RFLAGS_TF) != 0) {
+        /* The single-step trap of this instruction is still to come. */
+        vmx_set(level, NVIRT_VMCS_GUEST_PENDING_DEBUG,
+                vmx_get(level, NVIRT_VMCS_GUEST_PENDING_DEBUG) | NVIRT_BIT(14));
+    }
+}
+
+/* --- instructions ------------------------------------------------------------------------------- */
+
+static void handle_cpuid(uint32_t level)
+{
+    uint64_t mask = vmx_get(level, NVIRT_VMCS_CR4_MASK);
+    uint64_t cr4 = (vmx_get(level, NVIRT_VMCS_GUEST_CR4) & ~mask) |
+                   (vmx_get(level, NVIRT_VMCS_CR4_SHADOW) & mask);
+    struct rt_cpuid r = cpuid_for_guest((uint32_t)vmx.gprs.r[NVIRT_RAX],
+                                        (uint32_t)vmx.gprs.r[NVIRT_RCX], cr4);
+
+    vmx.gprs.r[NVIRT_RAX] = r.eax;
+    vmx.gprs.r[NVIRT_RBX] = r.ebx;
+    vmx.gprs.r[NVIRT_RCX] = r.ecx;
+    vmx.gprs.r[NVIRT_RDX] = r.edx;
+    skip(level);
+}
+
+static bool xsetbv_safe(uint32_t index, uint64_t value)
+{
+    uint32_t failed = 1;
+
+    __asm__ volatile("1: xsetbv\n"
+                     "xorl %0, %0\n"
+                     "2:\n" RT_FIXUP("1b", "2b")
+                     : "+r"(failed)
+                     : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory", "cc");
+    return failed == 0;
+}
+
+/* Always exits; the CPU has checked CR4.OSXSAVE and CPL before [SDM 3C "Instructions That Cause VM
+ * Exits Unconditionally"]. XCR0 is L1's and L2's alike. */
+static void handle_xsetbv(uint32_t level)
+{
+    uint64_t value = (vmx.gprs.r[NVIRT_RAX] & 0xffffffffu) | (vmx.gprs.r[NVIRT_RDX] << 32);
+
+    if (xsetbv_safe((uint32_t)vmx.gprs.r[NVIRT_RCX], value))
+        skip(level);
+    else
+        inject(level, NVIRT_VECTOR_GP, true);
+}
+
+static void handle_vmcall(uint32_t level)
+{
+    uint64_t dpl = (vmx_get(level, NVIRT_VMCS_GUEST_SS_AR) & NVIRT_VMX_AR_DPL) >>
+                   NVIRT_VMX_AR_DPL_SHIFT;
+
+    if (level != 1 || vmx.gprs.r[NVIRT_RAX] != HYPERCALL_MAGIC || dpl != 0) {
+        inject(level, NVIRT_VECTOR_UD, false);
+        return;
+    }
+    vmx.gprs.r[NVIRT_RAX] = hypercall(&vmx.gprs);
+    skip(level);
+}
+
+/* --- MSRs --------------------------------------------------------------------------------------- */
+
+void vmx_msr_bitmap_fill(uint8_t *bitmap)
+{
+    nvirt_vmx_msr_bitmap_require(bitmap);
+    /* MTRR writes go to the CPU, but EPT01 carries their types, so the host must follow. */
+    for (uint32_t msr = 0x200; msr < 0x300; msr++) {
+        if (bm_mtrrs_slot(&host.memory.mtrrs, msr) != NULL)
+            bitmap[2048 + msr / 8] |= (uint8_t)(1u << (msr % 8));
+    }
+}
+
+static void follow_mtrrs(void)
+{
+    if (!bm_stage2_rebuild(&vmx.stage2))
+        report_stop("no page left for L1's extended page tables: give pool=MIB more");
+    if (nvirt_port_invept(vmx.cpu, NVIRT_VMX_INVEPT_SINGLE, vmx.eptp01) != NVIRT_HW_OK)
+        report_stop("INVEPT failed");
+    bm_port_memory_changed(&vmx.port);
+}
+
+/* MSRs whose L2 value hardware keeps in the VMCS; for all others the CPU has the one value. */
+static const struct {
+    uint32_t msr;
+    enum nvirt_vmcs_field field;
+} in_vmcs[] = {
+    {NVIRT_MSR_FS_BASE, NVIRT_VMCS_GUEST_FS_BASE},
+    {NVIRT_MSR_GS_BASE, NVIRT_VMCS_GUEST_GS_BASE},
+    {NVIRT_MSR_SYSENTER_CS, NVIRT_VMCS_GUEST_SYSENTER_CS},
+    {NVIRT_MSR_SYSENTER_ESP, NVIRT_VMCS_GUEST_SYSENTER_ESP},
+    {NVIRT_MSR_SYSENTER_EIP, NVIRT_VMCS_GUEST_SYSENTER_EIP},
+    {NVIRT_MSR_DEBUGCTL, NVIRT_VMCS_GUEST_DEBUGCTL},
+    {NVIRT_MSR_PAT, NVIRT_VMCS_GUEST_PAT},
+    {NVIRT_MSR_EFER, NVIRT_VMCS_GUEST_EFER},
+};
+
+static bool vmcs_field_of(uint32_t msr, enum nvirt_vmcs_field *field)
+{
+    for (unsigned i = 0; i < sizeof(in_vmcs) / sizeof(in_vmcs[0]); i++) {
+        if (in_vmcs[i].msr == msr) {
+            *field = in_vmcs[i].field;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool vmx_l1_rdmsr(uint32_t msr, uint64_t *value)
+{
+    return rt_rdmsr_safe(msr, value);
+}
+
+bool vmx_l1_wrmsr(uint32_t msr, uint64_t value)
+{
+    uint64_t *slot = bm_mtrrs_slot(&host.memory.mtrrs, msr);
+
+    if (!rt_wrmsr_safe(msr, value))
+        return false;
+    if (slot == NULL)
+        return true;
+    /* The CPU may drop bits: keep what it kept. */
+    if (!rt_rdmsr_safe(msr, slot))
+        return false;
+    follow_mtrrs();
+    return true;
+}
+
+static bool read_msr(uint32_t level, uint32_t msr, uint64_t *value)
+{
+    enum nvirt_vmcs_field field;
+
+    if (!vmcs_field_of(msr, &field))
+        return vmx_l1_rdmsr(msr, value);
+    *value = vmx_get(level, field);
+    return true;
+}
+
+/* The CPU itself judges a value that it would hold: written to it, read back, its own put back. */
+static bool judged(uint32_t msr, uint64_t *value)
+{
+    uint64_t own;
+    bool fine;
+
+    if (!rt_rdmsr_safe(msr, &own))
+        return false;
+    fine = rt_wrmsr_safe(msr, *value) && rt_rdmsr_safe(msr, value);
+    (void)rt_wrmsr_safe(msr, own);
+    return fine;
+}
+
+static bool write_efer(uint32_t level, uint64_t value)
+{
+    uint64_t efer = vmx_get(level, NVIRT_VMCS_GUEST_EFER);
+    bool paging = (vmx_get(level, NVIRT_VMCS_GUEST_CR0) & NVIRT_CR0_PG) != 0;
+
+    if ((value & ~vmx.caps.cpu.efer_valid) != 0 ||
+        (paging && ((value ^ efer) & NVIRT_EFER_LME) != 0))
+        return false;
+    vmx_set(level, NVIRT_VMCS_GUEST_EFER,
+            (value & ~NVIRT_EFER_LMA) | (efer & NVIRT_EFER_LMA));
+    return true;
+}
+
+static bool write_msr(uint32_t level, uint32_t msr, uint64_t value)
+{
+    enum nvirt_vmcs_field field;
+
+    if (msr == NVIRT_MSR_EFER)
+        return write_efer(level, value);
+    if (!vmcs_field_of(msr, &field))
+        return vmx_l1_wrmsr(msr, value);
+    if (!judged(msr, &value))
+        return false;
+    vmx_set(level, field, value);
+    return true;
+}
+
+static void handle_msr(uint32_t level, bool write)
+{
+    uint32_t msr = (uint32_t)vmx.gprs.r[NVIRT_RCX];
+    uint64_t value = (vmx.gprs.r[NVIRT_RAX] & 0xffffffffu) | (vmx.gprs.r[NVIRT_RDX] << 32);
+    bool ok = write ? write_msr(level, msr, value) : read_msr(level, msr, &value);
+
+    log_trace("%s of MSR 0x%x by L%u%s", write ? "write" : "read", msr, level, ok ? "" : ": #GP");
+    if (!ok) {
+        inject(level, NVIRT_VECTOR_GP, true);
+        return;
+    }
+    if (!write) {
+        vmx.gprs.r[NVIRT_RAX] = value & 0xffffffffu;
+        vmx.gprs.r[NVIRT_RDX] = value >> 32;
+    }
+    skip(level);
+}
+
+/* --- memory ------------------------------------------------------------------------------------- */
+
+static const char *why_unmapped(uint64_t address)
+{
+    return address < host.memory.limit ? "the host's own memory"
+                                       : "beyond the CPU's physical addresses";
+}
+
+static void handle_ept_violation(const struct nvirt_vmx_exit *exit)
+{
+    uint64_t address =
+        exit->level == 2 ? exit->l1gpa.value : vmx_get(1, NVIRT_VMCS_GUEST_PHYSICAL);
+    struct bm_block block;
+
+    if (exit->level == 2 || !bm_translate(&host.memory, address, &block))
+        report_stop("L%u touched L1's address 0x%lx, which is %s", exit->level, address,
+                    why_unmapped(address));
+    if (!bm_stage2_map(&vmx.stage2, address))
+        report_stop("no page left for L1's extended page tables: give pool=MIB more");
+    log_trace("EPT01: 0x%lx mapped", address);
+}
+
+/* --- dispatch ----------------------------------------------------------------------------------- */
+
+static void handle_init(void)
+{
+    if (nvirt_vmx_reset(vmx.vcpu, vmx.cpu) != NVIRT_OK)
+        report_stop("INIT: the vCPU could not be reset");
+    log_info("INIT: L1's processor is reset");
+    vmx_set_init_state();
+}
+
+static void handle_host_exit(const struct nvirt_vmx_exit *exit)
+{
+    switch (exit->reason & 0xffffu) {
+    case NVIRT_VMX_EXIT_CPUID:
+        handle_cpuid(exit->level);
+        break;
+    case NVIRT_VMX_EXIT_XSETBV:
+        handle_xsetbv(exit->level);
+        break;
+    case NVIRT_VMX_EXIT_RDMSR:
+        handle_msr(exit->level, false);
+        break;
+    case NVIRT_VMX_EXIT_WRMSR:
+        handle_msr(exit->level, true);
+        break;
+    case NVIRT_VMX_EXIT_INVD:
+        /* INVD would throw away the host's cached writes too. */
+        __asm__ volatile("wbinvd" : : : "memory");
+        skip(exit->level);
+        break;
+    case NVIRT_VMX_EXIT_VMCALL:
+        handle_vmcall(exit->level);
+        break;
+    case NVIRT_VMX_EXIT_GETSEC:
+        /* Safer mode is not offered: as on a CPU without it. */
+        inject(exit->level, NVIRT_VECTOR_UD, false);
+        break;
+    case NVIRT_VMX_EXIT_EPT_VIOLATION:
+        handle_ept_violation(exit);
+        break;
+    case NVIRT_VMX_EXIT_INIT:
+        handle_init();
+        break;
+    case NVIRT_VMX_EXIT_TRIPLE_FAULT:
+        report_stop("L%u met a triple fault", exit->level);
+    default:
+        report_stop("unhandled exit %u (%s) of L%u", exit->reason & 0xffffu,
+                    nvirt_vmx_exit_reason_name(exit->reason & 0xffffu), exit->level);
+    }
+}
+
+void vmx_handle_exit(const struct nvirt_vmx_exit *exit)
+{
+    switch (exit->verdict) {
+    case NVIRT_VERDICT_DONE:
+        break;
+    case NVIRT_VERDICT_L1:
+    case NVIRT_VERDICT_L2:
+        handle_host_exit(exit);
+        break;
+    default:
+        report_stop("L1 is shut down (VMX abort)");
+    }
+}
