@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watching for the end (power.h): ACPI's sleep register, the reset port of PCI chipsets, and the
- * two ports by which images end QEMU and Bochs.
+ * Watching for the end (power.h): ACPI's sleep register, and the two ports by which images end QEMU
+ * and Bochs. Not the reset port 0xcf9: each PCI configuration access at 0xcf8 would exit.
  */
 #include "power.h"
 
@@ -11,9 +11,7 @@
 
 #define PORT_QEMU_EXIT 0xf4u
 #define PORT_BOCHS_SHUTDOWN 0x8900u
-#define PORT_RESET 0xcf9u
 #define PM1_SLEEP_ENABLE (1u << 13)
-#define RESET_CPU (1u << 2)
 
 static uint16_t ports[POWER_PORTS];
 static bool printed;
@@ -23,9 +21,8 @@ void power_init(void)
     if (!host.options.stats)
         return;
     ports[0] = acpi_sleep_port();
-    ports[1] = PORT_RESET;
-    ports[2] = PORT_QEMU_EXIT;
-    ports[3] = PORT_BOCHS_SHUTDOWN;
+    ports[1] = PORT_QEMU_EXIT;
+    ports[2] = PORT_BOCHS_SHUTDOWN;
 }
 
 const uint16_t *power_ports(void)
@@ -44,9 +41,7 @@ static bool ends_the_machine(uint16_t port, uint32_t value)
 {
     if (port == ports[0])
         return (value & PM1_SLEEP_ENABLE) != 0;
-    if (port == PORT_RESET)
-        return (value & RESET_CPU) != 0;
-    /* A wide access to a neighbour, such as PCI configuration at 0xcf8, comes here as well. */
+    /* A wide access that begins at a neighbour comes here as well. */
     return port == PORT_QEMU_EXIT || port == PORT_BOCHS_SHUTDOWN;
 }
 

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define POWER_PORTS 4u
+#define POWER_PORTS 3u
 
 /* Finds out which ports; to be called before L1 runs. */
 void power_init(void);
