@@ -12,7 +12,11 @@
     X(test_io)                                                                                      \
     X(test_msrpm)                                                                                   \
     X(test_state)                                                                                  \
-    X(test_interrupts)
+    X(test_interrupts)                                                                            \
+    X(test_virtual_irq)                                                                            \
+    X(test_events)                                                                                 \
+    X(test_npt)                                                                                    \
+    X(test_tlb)
 
 #define X(name) void name(void);
 SVM_SUBJECTS(X)
