@@ -7,9 +7,10 @@
 # A GRUB CD that boots KERNEL by Multiboot 1. GRUB hands command lines on without the file name; a
 # Multiboot command line begins with one, so the base name of each file is put in front.
 make_iso() {
-    local out=$1 kernel=$2 cmdline=${3-} dir name n=0
+    local out=$1 kernel=$2 cmdline=${3-} work dir name n=0
     shift 3 || shift $#
-    dir=$(mktemp -d) || return 1
+    work=$(mktemp -d) || return 1
+    dir=$work/tree
     mkdir -p "$dir/boot/grub"
     name=$(basename "$kernel")
     cp "$kernel" "$dir/boot/kernel"
@@ -29,12 +30,12 @@ make_iso() {
     } > "$dir/boot/grub/grub.cfg"
     if ! grub-mkrescue -d /usr/lib/grub/i386-pc --locales= --fonts= --themes= \
         --install-modules="multiboot multiboot2 linux normal iso9660 biosdisk part_msdos" \
-        -o "$out" "$dir" > "$dir/log" 2>&1; then
-        cat "$dir/log" >&2
-        rm -rf "$dir"
+        -o "$out" "$dir" > "$work/log" 2>&1; then
+        cat "$work/log" >&2
+        rm -rf "$work"
         return 1
     fi
-    rm -rf "$dir"
+    rm -rf "$work"
 }
 
 # bochs_run OUTDIR MODEL TIMEOUT ISO [MEMORY_MB]

@@ -365,7 +365,7 @@ static inline bool rt_wrmsr_safe(uint32_t msr, uint64_t value)
 /*
  * Builds GDT, TSS, IDT and the 4 GiB identity map at the addresses the image has now, loads them
  * and reloads every segment register. May be called again at any time. Sets EFER.NXE where the
- * CPU has it and clears CR0.TS and CR0.EM.
+ * CPU has it and clears CR0.TS, EM, CD and NW.
  */
 void rt_cpu_init(void);
 

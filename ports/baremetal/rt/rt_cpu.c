@@ -8,7 +8,8 @@
 
 #define EFER 0xc0000080u
 #define EFER_NXE (1ull << 11)
-#define CR0_EM_TS 0xcull
+/* EM, TS and what the firmware may have left of disabled caches. */
+#define CR0_CLEARED 0x6000000cull
 #define STACK_SIZE 8192u
 
 struct idt_gate {
@@ -159,7 +160,7 @@ void rt_cpu_init(void)
     build_page_tables();
     rt_write_cr3(rt_page_root());
     load_segments();
-    rt_write_cr0(rt_read_cr0() & ~CR0_EM_TS);
+    rt_write_cr0(rt_read_cr0() & ~CR0_CLEARED);
     if ((rt_cpuid(0x80000001u, 0).edx & (1u << 20)) != 0)
         rt_wrmsr(EFER, rt_rdmsr(EFER) | EFER_NXE);
 }

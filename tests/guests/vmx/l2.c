@@ -119,8 +119,8 @@ static void build_real_handlers(void)
     for (unsigned v = 0; v < 256; v++) {
         ivt[2 * v] = (uint16_t)(v * 16);
         ivt[2 * v + 1] = REAL_STUBS >> 4;
-        /* VMCALL; IRET */
-        memcpy(stubs + v * 16, "\x0f\x01\xc1\xcf", 4);
+        /* NOP; VMCALL; IRET, as the 64-bit stubs */
+        memcpy(stubs + v * 16, "\x90\x0f\x01\xc1\xcf", 5);
     }
 }
 
@@ -353,7 +353,7 @@ int l2_handler_vector(void)
     uint64_t base = l2.mode == L2_REAL ? REAL_STUBS : (uint64_t)l2_stubs;
     uint64_t offset = l2_rip() - base;
 
-    if (l2.reason != R_VMCALL || offset >= 4096 || (offset & 15) != 0)
+    if (l2.reason != R_VMCALL || offset >= 4096 || (offset & 15) != 1)
         return -1;
     return (int)(offset / 16);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The switch to L2 and back, and the stubs of L2's interrupt table: each is a VMCALL, so that
- * L1 learns the vector from where L2 stopped.
+ * L1 learns the vector from where L2 stopped. The NOP is there for Bochs, which saves a stale RIP when
+ * the first instruction of an NMI handler exits.
  */
 #include "vmx.h"
 
@@ -84,6 +85,7 @@ l2_exit_landing:
 l2_stubs:
         .rept   256
         .balign 16
+        nop
         vmcall
         iretq
         .endr

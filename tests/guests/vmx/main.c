@@ -13,6 +13,13 @@ static const struct {
     {"insn", test_instructions},
     {"operand", test_operands},
     {"exit", test_exits},
+    {"cr", test_cr},
+    {"io", test_io},
+    {"msr", test_msr},
+    {"info", test_insn_info},
+    {"event", test_events},
+    {"async", test_windows},
+    {"ept", test_ept},
 };
 
 /* The first word of a Multiboot command line is the image's name. */
