@@ -159,8 +159,16 @@ const struct nvirt_stats *nvirt_vmx_stats(const struct nvirt_vmx_vcpu *vcpu);
 
 /* ---- helpers for what the host virtualizes for L1 ---- */
 
-/** Fills @p caps by reading the capability MSRs of this CPU, and @p leaf facts given by the host. */
+/**
+ * Fills @p caps by reading the capability MSRs of this CPU; @p facts come from the host's CPUID.
+ * @param facts what the CPU itself has. Before nvirt_vmx_caps_offer() the host may narrow
+ *        caps->cpu to what the CPUID it shows L1 says: offers and checks go by it.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (address widths); NVIRT_ERR_CAPABILITY when the
+ *         CPU has no VMX capability MSRs, or none of the TRUE ones. *caps is written on NVIRT_OK
+ *         only.
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu,
+                                                      const struct nvirt_vmx_cpu_facts *facts,
                                                       struct nvirt_vmx_caps *caps);
 
 /**
