@@ -19,7 +19,9 @@
 struct host host;
 
 static const struct backend *const backends[] = {
+#ifdef HOST_WITH_SVM
     &svm_backend,
+#endif
 #ifdef HOST_WITH_VMX
     &vmx_backend,
 #endif
