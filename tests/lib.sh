@@ -65,3 +65,34 @@ check() {
         return 1
     fi
 }
+
+# check_async NAME COMMAND...: as check, but at most JOBS of them run at once; the results appear, in
+# the order of the calls, at check_wait.
+ASYNC_NAMES=()
+check_async() {
+    local name=$1 log
+    shift
+    log=$OUT/log/$(printf '%s' "$name" | tr -c 'A-Za-z0-9._-' '_')
+    mkdir -p "$OUT/log"
+    rm -f "$log.status"
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
+        wait -n
+    done
+    ("$@" >"$log.txt" 2>&1; echo $? >"$log.status") &
+    ASYNC_NAMES+=("$name")
+}
+
+check_wait() {
+    local name log
+    wait
+    for name in ${ASYNC_NAMES[@]+"${ASYNC_NAMES[@]}"}; do
+        log=$OUT/log/$(printf '%s' "$name" | tr -c 'A-Za-z0-9._-' '_')
+        if [ "$(cat "$log.status" 2>/dev/null)" = 0 ]; then
+            pass "$name"
+        else
+            fail "$name" "see below"
+            tail -n 60 "$log.txt" | sed 's/^/        | /'
+        fi
+    done
+    ASYNC_NAMES=()
+}

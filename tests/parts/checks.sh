@@ -39,8 +39,10 @@ undefined_symbols() {
     [ -z "$stray" ] || { echo "undefined: $stray"; return 1; }
 }
 no_writable_data() {
+    # Constant tables of pointers lie in .data.rel.ro: written by a dynamic loader only.
     local writable
-    writable=$(nm "$1" 2>/dev/null | awk '$2 ~ /^[bBdDcC]$/ {print $3}')
+    writable=$(objdump -h "$1" | awk '$2 ~ /^\.(data|bss|tdata|tbss)/ && $2 !~ /^\.data\.rel\.ro/ &&
+        $3 !~ /^0+$/ {print $2, $3}')
     [ -z "$writable" ] || { echo "writable: $writable"; return 1; }
 }
 prefixed_symbols() {
