@@ -20,6 +20,9 @@ static const struct {
     {"event", test_events},
     {"async", test_windows},
     {"ept", test_ept},
+    {"entry", test_entry_controls},
+    {"guest", test_entry_guest},
+    {"switch", test_switch},
 };
 
 /* The first word of a Multiboot command line is the image's name. */
