@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Hardware's view of EPT and NPT tables; hw_tables.h has the contract.
+ */
+#include "hw_tables.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ADDRESS UINT64_C(0x000ffffffffff000)
+
+static uint64_t entry_at(struct nvirt_port_vm *vm, uint64_t table, uint64_t address, unsigned level)
+{
+    const uint64_t *entries = nvirt_port_page_pointer(vm, nvirt_hpa_make(table));
+
+    return entries[(address >> (3 + 9 * level)) & 511];
+}
+
+static void check_absent(uint64_t entry)
+{
+    if ((entry & ADDRESS) != 0) {
+        fprintf(stderr, "absent entry with an address: 0x%llx\n", (unsigned long long)entry);
+        abort();
+    }
+}
+
+static bool ept_is_misconfigured(uint64_t entry, unsigned level, bool leaf)
+{
+    uint64_t type = (entry >> 3) & 7;
+
+    if ((entry & 3) == 2)
+        return true;
+    if (leaf)
+        return type == 2 || type == 3 || type == 7 ||
+               (level == 2 && (entry & UINT64_C(0x1ff000)) != 0) ||
+               (level == 3 && (entry & UINT64_C(0x3ffff000)) != 0);
+    return (entry & (level > 3 ? 0xf8u : 0x78u)) != 0;
+}
+
+enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
+                           struct hw_page *page)
+{
+    unsigned level = (unsigned)((eptp >> 3) & 7) + 1;
+    uint64_t table = eptp & ADDRESS;
+    uint64_t entry;
+
+    page->rights = 7;
+    for (;; level--) {
+        bool leaf;
+
+        entry = entry_at(vm, table, l2gpa, level);
+        page->rights &= (uint32_t)(entry & 7);
+        if ((entry & 7) == 0) {
+            check_absent(entry);
+            return HW_NOT_PRESENT;
+        }
+        leaf = level == 1 || (level <= 3 && (entry & 0x80) != 0);
+        if (ept_is_misconfigured(entry, level, leaf))
+            return HW_RESERVED;
+        if (leaf)
+            break;
+        table = entry & ADDRESS;
+    }
+    page->size = UINT64_C(1) << (3 + 9 * level);
+    page->hpa = (entry & ADDRESS & ~(page->size - 1)) | (l2gpa & (page->size - 1));
+    page->type = (uint8_t)((entry >> 3) & 7);
+    page->ignore_pat = (entry & 0x40) != 0;
+    page->dirty = (entry & 0x200) != 0;
+    return HW_PAGE;
+}
+
+enum hw_result hw_npt_walk(struct nvirt_port_vm *vm, uint64_t ncr3, uint64_t l2gpa,
+                           struct hw_page *page)
+{
+    uint64_t table = ncr3 & ADDRESS;
+    uint64_t entry, reserved;
+    unsigned level = 4;
+    bool leaf;
+
+    page->rights = 7;
+    for (;; level--) {
+        entry = entry_at(vm, table, l2gpa, level);
+        if ((entry & 1) == 0) {
+            check_absent(entry);
+            return HW_NOT_PRESENT;
+        }
+        leaf = level == 1 || (level <= 3 && (entry & 0x80) != 0);
+        reserved = 0;
+        if (level == 4)
+            reserved = 0x180;
+        else if (leaf && level > 1)
+            reserved = level == 2 ? UINT64_C(0x1fe000) : UINT64_C(0x3fffe000);
+        if ((entry & reserved) != 0)
+            return HW_RESERVED;
+        if ((entry & 2) == 0)
+            page->rights &= ~NVIRT_ACCESS_WRITE;
+        if ((entry & 4) == 0) /* Nested accesses are user accesses: a supervisor page allows none. */
+            page->rights = 0;
+        if ((entry >> 63) != 0)
+            page->rights &= ~NVIRT_ACCESS_EXECUTE;
+        if (leaf)
+            break;
+        table = entry & ADDRESS;
+    }
+    page->size = UINT64_C(1) << (3 + 9 * level);
+    page->hpa = (entry & ADDRESS & ~(page->size - 1)) | (l2gpa & (page->size - 1));
+    page->type = (uint8_t)((entry >> 3) & 3);
+    if ((entry & (level == 1 ? 0x80 : 0x1000)) != 0)
+        page->type |= 4;
+    page->ignore_pat = false;
+    page->dirty = (entry & 0x40) != 0;
+    return HW_PAGE;
+}
+
+uint32_t hw_table_pages(struct nvirt_port_vm *vm, uint64_t root, unsigned levels)
+{
+    const uint64_t *entries = nvirt_port_page_pointer(vm, nvirt_hpa_make(root & ADDRESS));
+    uint32_t pages = 1;
+    unsigned i;
+
+    for (i = 0; i < 512 && levels > 1; i++) {
+        if ((entries[i] & 7) != 0 && ((entries[i] & 0x80) == 0))
+            pages += hw_table_pages(vm, entries[i], levels - 1);
+    }
+    return pages;
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rules of one tree: what a leaf does to what is there, what needs a flush, where room comes from.
+ */
+#include "mmu_world.h"
+
+#define L2 UINT64_C(0x7f3045678000)
+
+/* A leaf of each size is what hardware finds for its whole block, and for nothing else. */
+static void leaves_of_each_size(void **state)
+{
+    static const uint64_t size[] = { 0, 0x1000, 0x200000, 0x40000000 };
+    struct world *world = *state;
+    uint32_t level;
+
+    for (level = 1; level <= 3; level++) {
+        struct nvi_mmu_root *root = root_for(world, level * 0x1000);
+        uint64_t base = L2 & ~(size[level] - 1);
+
+        enter(world, root);
+        assert_int_equal(install(world, root, L2, (UINT64_C(5) << 30) | RWX | TYPE_WB, level),
+                         NVI_FAULT_INSTALLED);
+        expect_page(world, root, base, UINT64_C(5) << 30);
+        expect_page(world, root, base + size[level] - 1, (UINT64_C(5) << 30) + size[level] - 1);
+        expect_absent(world, root, base - 1);
+        expect_absent(world, root, base + size[level]);
+        assert_int_equal(root->pages, hw_table_pages(world->port, root->table.value, 4));
+        assert_int_equal(root->pages, 5 - level);
+        assert_false(root->changed);
+    }
+    assert_int_equal(world->stats.shadow_faults, 3);
+}
+
+/* A five-level tree indexes with bits 56:48 too. */
+static void five_levels(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_key key = { .table = 0x1000, .role = 5 };
+    struct nvi_mmu_root *root;
+
+    assert_int_equal(nvi_mmu_root_get(&world->mmu, &key, 5, LINK, &root), NVIRT_OK);
+    enter(world, root);
+    assert_int_equal(install(world, root, L2 | UINT64_C(0xa000000000000), 0x5000 | RWX, 1),
+                     NVI_FAULT_INSTALLED);
+    expect_page(world, root, L2 | UINT64_C(0xa000000000000), 0x5000);
+    expect_absent(world, root, L2);
+    assert_int_equal(root->pages, 5);
+}
+
+/* The engine's own lookup agrees with hardware. */
+static void lookup_tells_entry_and_level(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    uint32_t level;
+
+    enter(world, root);
+    assert_int_equal(nvi_mmu_lookup(&world->mmu, root, nvirt_l2gpa_make(L2), &level), 0);
+    assert_int_equal(level, 4);
+    assert_int_equal(install(world, root, L2, 0x40000000 | RWX, 2), NVI_FAULT_INSTALLED);
+    assert_int_equal(nvi_mmu_lookup(&world->mmu, root, nvirt_l2gpa_make(L2), &level),
+                     0x40000000 | RWX | LARGE);
+    assert_int_equal(level, 2);
+}
+
+/* A leaf that only gains rights needs no flush: a TLB that still refuses just faults again
+ * [SDM 3C "Operations that Invalidate Cached Mappings": an EPT violation invalidates]. */
+static void more_rights_need_no_flush(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+
+    enter(world, root);
+    assert_int_equal(install(world, root, L2, 0x5000 | 1 | NVIRT_BIT(63), 1), NVI_FAULT_INSTALLED);
+    assert_int_equal(install(world, root, L2, 0x5000 | 1, 1), NVI_FAULT_INSTALLED);
+    assert_int_equal(install(world, root, L2, 0x5000 | 3 | NVIRT_BIT(9), 1), NVI_FAULT_INSTALLED);
+    assert_int_equal(install(world, root, L2, 0x5000 | 3 | NVIRT_BIT(9), 1), NVI_FAULT_INSTALLED);
+    assert_int_equal(enter(world, root), NVI_MMU_FLUSH_NONE);
+}
+
+/* Less rights, another address, another memory type over a present leaf: a flush is owed. */
+static void other_changes_need_a_flush(void **state)
+{
+    static const uint64_t change[] = { 0x5000 | 1 | TYPE_WB, 0x6000 | 3 | TYPE_WB, 0x5000 | 3,
+                                       0x5000 | 3 | TYPE_WB | NVIRT_BIT(63),
+                                       0x5000 | 5 | TYPE_WB };
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    struct hw_page page;
+    unsigned i;
+
+    for (i = 0; i < sizeof change / sizeof change[0]; i++) {
+        assert_int_equal(install(world, root, L2, 0x5000 | 3 | TYPE_WB, 1), NVI_FAULT_INSTALLED);
+        enter(world, root);
+        assert_int_equal(install(world, root, L2, change[i], 1), NVI_FAULT_INSTALLED);
+        assert_int_equal(walk(world, root, L2, &page), HW_PAGE);
+        assert_int_equal(page.hpa, change[i] & NVIRT_BITS(51, 12));
+        assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+        assert_int_equal(enter(world, root), NVI_MMU_FLUSH_NONE);
+    }
+}
+
+/* A big leaf in the way of a small one becomes a table, whole: no neighbour of the new leaf keeps a
+ * translation that was not asked for (CVE-2026-23401's class). */
+static void a_big_leaf_gives_way_to_a_table(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+
+    enter(world, root);
+    assert_int_equal(install(world, root, L2, 0x40000000 | RWX, 3), NVI_FAULT_INSTALLED);
+    assert_int_equal(install(world, root, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    expect_page(world, root, L2, 0x9000);
+    expect_absent(world, root, L2 + 0x1000);
+    expect_absent(world, root, L2 + 0x200000);
+    assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+}
+
+/* A table in the way of a big leaf goes, with all below; its pages wait for the flush. */
+static void a_table_gives_way_to_a_big_leaf(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    unsigned i;
+
+    enter(world, root);
+    for (i = 0; i < 40; i++)
+        assert_int_equal(install(world, root, L2 + i * UINT64_C(0x203000), 0x9000 | RWX, 1),
+                         NVI_FAULT_INSTALLED);
+    assert_int_equal(world->port->pool_used, root->pages);
+    assert_int_equal(install(world, root, L2, 0x40000000 | RWX, 3), NVI_FAULT_INSTALLED);
+    assert_int_equal(root->pages, hw_table_pages(world->port, root->table.value, 4));
+    assert_true(world->port->pool_used > root->pages);
+    assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+    assert_int_equal(world->port->pool_used, root->pages);
+    expect_page(world, root, L2, 0x40000000 | (L2 & 0x3fffffff));
+}
+
+/* The host's mapping moved after the leaf was made: it is not installed, and the rest goes too. */
+static void a_leaf_from_an_old_sequence_is_refused(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    struct nvi_mmu_leaf leaf = { .entry = 0x5000 | RWX, .level = 1, .sequence = 2 };
+
+    enter(world, root);
+    assert_int_equal(install(world, root, L2 + 0x1000, 0x5000 | RWX, 1), NVI_FAULT_INSTALLED);
+    fake_vm_invalidate(world->port);
+    assert_int_equal(nvi_mmu_install(&world->mmu, root, nvirt_l2gpa_make(L2), &leaf),
+                     NVI_FAULT_RETRY);
+    assert_true(nvi_mmu_root_is_stale(root));
+    assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+    expect_absent(world, root, L2 + 0x1000);
+    /* Still the old sequence in the leaf, the tree already at the new one. */
+    assert_int_equal(nvi_mmu_install(&world->mmu, root, nvirt_l2gpa_make(L2), &leaf),
+                     NVI_FAULT_RETRY);
+    expect_absent(world, root, L2);
+}
+
+/* While the host is at it nothing is installed. */
+static void nothing_is_installed_under_an_odd_sequence(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    unsigned i;
+
+    enter(world, root);
+    world->port->sequence = 7;
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(install(world, root, L2, 0x5000 | RWX, 1), NVI_FAULT_RETRY);
+        enter(world, root);
+        expect_absent(world, root, L2);
+    }
+    world->port->sequence = 8;
+    enter(world, root);
+    assert_int_equal(install(world, root, L2, 0x5000 | RWX, 1), NVI_FAULT_INSTALLED);
+}
+
+/* A root L1 invalidated takes no leaf before it was emptied. */
+static void a_stale_root_takes_no_leaf(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+
+    enter(world, root);
+    nvi_mmu_invalidate(&world->mmu, 0x1000);
+    assert_int_equal(install(world, root, L2, 0x5000 | RWX, 1), NVI_FAULT_RETRY);
+    expect_absent(world, root, L2);
+}
+
+/* The pages of an emptied tree are used for nothing else before the flush. */
+static void emptied_pages_wait_for_the_flush(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+    unsigned i;
+
+    for (i = 0; i < 700; i++) {
+        if (i == 0)
+            enter(world, root);
+        assert_int_equal(install(world, root, i * UINT64_C(0x40000000), 0x9000 | RWX, 2),
+                         NVI_FAULT_INSTALLED);
+    }
+    assert_int_equal(world->port->pool_used, 1 + 2 + 700);
+    nvi_mmu_invalidate(&world->mmu, 0x1000);
+    assert_int_equal(nvi_mmu_enter(&world->mmu, root, 0), NVI_MMU_FLUSH_ROOT);
+    expect_absent(world, root, 0);
+    assert_int_equal(world->port->pool_used, 1 + 2 + 700);
+    nvi_mmu_flushed(&world->mmu, root, 0, NVI_MMU_FLUSH_NONE);
+    assert_int_equal(world->port->pool_used, 1 + 2 + 700);
+    nvi_mmu_flushed(&world->mmu, root, 0, NVI_MMU_FLUSH_ROOT);
+    assert_int_equal(world->port->pool_used, 1);
+    assert_int_equal(root->pages, 1);
+}
+
+/* Short of room: the least recently used other root is emptied, its pages come with a flush of
+ * everything, and the fault succeeds when it comes again (CVE-2026-64561: the root in use stays). */
+static void reclaim_takes_the_oldest_root_first(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *old = root_for(world, 0x1000);
+    struct nvi_mmu_root *young = root_for(world, 0x2000);
+    struct nvi_mmu_root *mine = root_for(world, 0x3000);
+
+    enter(world, old);
+    assert_int_equal(install(world, old, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    enter(world, young);
+    assert_int_equal(install(world, young, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    enter(world, mine);
+    assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    world->vm.page_budget = world->vm.pages_in_use;
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_RETRY);
+    assert_int_equal(world->stats.shadow_reclaimed, 3);
+    expect_absent(world, old, L2);
+    expect_page(world, young, L2, 0x9000);
+    expect_page(world, mine, 0, 0x9000);
+    assert_int_equal(enter(world, mine), NVI_MMU_FLUSH_ALL);
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
+    expect_page(world, mine, L2, 0xa000);
+    assert_int_equal(enter(world, mine), NVI_MMU_FLUSH_NONE);
+}
+
+/* Stale trees are worth nothing: they go before older ones that still hold. */
+static void reclaim_prefers_stale_roots(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *old = root_for(world, 0x1000);
+    struct nvi_mmu_root *stale = root_for(world, 0x2000);
+    struct nvi_mmu_root *mine = root_for(world, 0x3000);
+
+    enter(world, old);
+    assert_int_equal(install(world, old, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    enter(world, stale);
+    assert_int_equal(install(world, stale, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    nvi_mmu_invalidate(&world->mmu, 0x2000);
+    enter(world, mine);
+    fake_vm_fail(world->port, FAKE_CALL_PAGE_ALLOC, 1);
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_RETRY);
+    expect_page(world, old, L2, 0x9000);
+    expect_absent(world, stale, L2);
+}
+
+/* With no other root to take from, the tree of the fault itself is emptied, once. */
+static void reclaim_ends_with_the_faulting_root(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *mine = root_for(world, 0x3000);
+
+    enter(world, mine);
+    assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    world->vm.page_budget = 4;
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_RETRY);
+    expect_absent(world, mine, 0);
+    assert_int_equal(enter(world, mine), NVI_MMU_FLUSH_ALL);
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
+    expect_page(world, mine, L2, 0xa000);
+}
+
+/* A budget that cannot hold one walk says so after a bounded number of faults, and leaks nothing. */
+static void too_small_a_budget_is_no_page(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *mine = root_for(world, 0x3000);
+    enum nvi_fault result = NVI_FAULT_RETRY;
+    unsigned faults;
+
+    world->vm.page_budget = 3;
+    for (faults = 0; faults < 10 && result == NVI_FAULT_RETRY; faults++) {
+        enter(world, mine);
+        result = install(world, mine, L2, 0xa000 | RWX, 1);
+    }
+    assert_int_equal(result, NVI_FAULT_NO_PAGE);
+    assert_true(faults <= 3);
+    assert_true(world->vm.pages_in_use <= 3);
+    world->vm.page_budget = 10;
+    enter(world, mine);
+    assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
+}
+
+/* The port refuses the n-th page, for every n: the tree stays whole, and the retry succeeds. */
+static void any_refused_page_is_survived(void **state)
+{
+    struct world *world = *state;
+    unsigned n;
+
+    for (n = 1; n <= 3; n++) {
+        struct nvi_mmu_root *root = root_for(world, n * 0x1000);
+
+        enter(world, root);
+        fake_vm_fail(world->port, FAKE_CALL_PAGE_ALLOC, n);
+        assert_int_not_equal(install(world, root, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
+        assert_true(world->port->failed);
+        expect_absent(world, root, L2);
+        enter(world, root);
+        assert_int_equal(install(world, root, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
+        expect_page(world, root, L2, 0xa000);
+        assert_int_equal(root->pages, hw_table_pages(world->port, root->table.value, 4));
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(leaves_of_each_size),
+        TEST(five_levels),
+        TEST(lookup_tells_entry_and_level),
+        TEST(more_rights_need_no_flush),
+        TEST(other_changes_need_a_flush),
+        TEST(a_big_leaf_gives_way_to_a_table),
+        TEST(a_table_gives_way_to_a_big_leaf),
+        TEST(a_leaf_from_an_old_sequence_is_refused),
+        TEST(nothing_is_installed_under_an_odd_sequence),
+        TEST(a_stale_root_takes_no_leaf),
+        TEST(emptied_pages_wait_for_the_flush),
+        TEST(reclaim_takes_the_oldest_root_first),
+        TEST(reclaim_prefers_stale_roots),
+        TEST(reclaim_ends_with_the_faulting_root),
+        TEST(too_small_a_budget_is_no_page),
+        TEST(any_refused_page_is_survived),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
