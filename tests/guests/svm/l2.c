@@ -117,6 +117,13 @@ void l2_reset(enum l2_mode mode)
     l2_init_vmcb(l2.vmcb, mode);
 }
 
+void l2_user(void)
+{
+    set_seg(&l2.vmcb->cs, SEL_UCODE64 | 3, 0xafb, 0xffffffff);
+    set_seg(&l2.vmcb->ss, SEL_UDATA | 3, 0xcf3, 0xffffffff);
+    l2.vmcb->cpl = 3;
+}
+
 void l2_intercept(unsigned int bit, bool on)
 {
     uint32_t mask = 1u << (bit % 32);

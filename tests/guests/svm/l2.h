@@ -51,6 +51,9 @@ const char *l2_mode_name(enum l2_mode mode);
 void l2_reset(enum l2_mode mode);
 void l2_init_vmcb(struct vmcb *v, enum l2_mode mode);
 
+/* Puts the L2 at CPL 3 (64-bit code, flat stack). */
+void l2_user(void);
+
 /* Bits of the intercept words, by the numbers in svm.h. */
 void l2_intercept(unsigned int bit, bool on);
 

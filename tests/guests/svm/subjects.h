@@ -16,7 +16,10 @@
     X(test_virtual_irq)                                                                            \
     X(test_events)                                                                                 \
     X(test_npt)                                                                                    \
-    X(test_tlb)
+    X(test_paging)                                                                                 \
+    X(test_tlb)                                                                                    \
+    X(test_modes)                                                                                  \
+    X(test_task_switch)
 
 #define X(name) void name(void);
 SVM_SUBJECTS(X)

@@ -180,6 +180,7 @@ enum {
 #define VEC_SS 12
 #define VEC_GP 13
 #define VEC_PF 14
+#define VEC_MF 16
 #define VEC_AC 17
 
 /* Page table entry bits, the same for L1's tables, L2's and nested ones. */

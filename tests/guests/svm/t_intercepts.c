@@ -175,6 +175,32 @@ static void cr0_selective(enum l2_mode mode)
     t_eq("cr0-sel-write", "cr0-write-first", l2_run_at(g_cr0_sel), EXIT_CR_WRITE(0));
 }
 
+/* CPL and CR4 come before these intercepts: at CPL 3 the exit is the exception's. */
+static void privilege_first(enum l2_mode mode)
+{
+    static const struct {
+        const char *name;
+        unsigned int bit;
+        const uint8_t *at;
+    } cases[] = {
+        {"rdtsc", ICPT_RDTSC, g_rdtsc_at},   {"rdpmc", ICPT_RDPMC, g_rdpmc_at},
+        {"invd", ICPT_INVD, g_invd_at},      {"wbinvd", ICPT_WBINVD, g_wbinvd_at},
+        {"hlt", ICPT_HLT, g_hlt_at},         {"invlpg", ICPT_INVLPG, g_invlpg_at},
+        {"lgdt", ICPT_LGDT, g_lgdt_at},      {"lidt", ICPT_LIDT, g_lidt_at},
+        {"lldt", ICPT_LLDT, g_lldt_at},      {"ltr", ICPT_LTR, g_ltr_at},
+        {"cr0-sel", ICPT_CR0_SEL, g_cr0_sel_at},
+    };
+
+    for (unsigned int i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        l2_reset(mode);
+        l2_user();
+        l2.vmcb->cr4 |= CR4_TSD;
+        l2_intercept(cases[i].bit, true);
+        l2.vmcb->cr_write = 1;
+        t_eq("gp-first", cases[i].name, l2_run_at(cases[i].at), EXIT_EXC(VEC_GP));
+    }
+}
+
 /* ICEBP goes through vector 1 and yet is out of reach of the #DB intercept. */
 static void icebp_is_no_db(enum l2_mode mode)
 {
@@ -209,5 +235,6 @@ void test_intercepts(void)
         }
         cr0_selective(modes[m]);
         icebp_is_no_db(modes[m]);
+        privilege_first(modes[m]);
     }
 }

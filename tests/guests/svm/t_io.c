@@ -153,11 +153,7 @@ static void exceptions_first(enum l2_mode mode)
     l2_reset(mode);
     l2_intercept(ICPT_IOIO, true);
     map(PORT, true);
-    l2.vmcb->cs.attrib = 0xafb;
-    l2.vmcb->cs.selector = SEL_UCODE64 | 3;
-    l2.vmcb->ss.attrib = 0xcf3;
-    l2.vmcb->ss.selector = SEL_UDATA | 3;
-    l2.vmcb->cpl = 3;
+    l2_user();
     t_eq("cpl3", "gp-first", l2_run_at(g_out8), EXIT_EXC(VEC_GP));
     l2.vmcb->rflags |= 3u << 12;
     t_eq("cpl3", "iopl3", l2_run_at(g_out8), EXIT_IOIO);

@@ -129,11 +129,7 @@ static void privilege_first(enum l2_mode mode)
     l2_reset(mode);
     l2_intercept(ICPT_MSR, true);
     memset(msrpm, 0xff, sizeof msrpm);
-    l2.vmcb->cs.attrib = 0xafb;
-    l2.vmcb->cs.selector = SEL_UCODE64 | 3;
-    l2.vmcb->ss.attrib = 0xcf3;
-    l2.vmcb->ss.selector = SEL_UDATA | 3;
-    l2.vmcb->cpl = 3;
+    l2_user();
     l2.g.rcx = MSR_EFER;
     t_eq("cpl3", "read-gp-first", l2_run_at(g_rdmsr), EXIT_EXC(VEC_GP));
     t_eq("cpl3", "write-gp-first", l2_run_at(g_wrmsr), EXIT_EXC(VEC_GP));

@@ -87,6 +87,8 @@ SNIPPET(g_gp, "mov $1, %rax; ror $1, %rax", "mov (%rax), %rax");
 SNIPPET(g_gp_sel, "mov $0x3f8, %eax", "mov %eax, %ds");
 SNIPPET(g_pf_read, "", "mov l2_page(%rip), %rax");
 SNIPPET(g_pf_write, "", "mov %rax, l2_page(%rip)");
+SNIPPET(g_mf, "fninit; push $0x33b; fldcw (%rsp); fld1; fldz; fdivrp", "fwait");
+SNIPPET(g_ac, "", "mov l2_page+1(%rip), %eax");
 SNIPPET(g_tf, "pushfq; orl $0x100, (%rsp); popfq", "nop");
 
 struct exception {
@@ -107,6 +109,8 @@ static const struct exception exceptions[] = {
     {"ss", VEC_SS, G(g_ss), true, 0},
     {"gp", VEC_GP, G(g_gp), true, 0},
     {"gp-selector", VEC_GP, G(g_gp_sel), true, 0x3f8},
+    {"mf", VEC_MF, G(g_mf), false, 0},
+    {"ac", VEC_AC, G(g_ac), true, 0},
     {"pf-read", VEC_PF, G(g_pf_read), true, 0},
     {"pf-write", VEC_PF, G(g_pf_write), true, 2},
 };
@@ -115,6 +119,11 @@ static void bend(const struct exception *e)
 {
     if (e->vector == VEC_NM) {
         l2.vmcb->cr0 |= CR0_TS | CR0_MP;
+    }
+    if (e->vector == VEC_AC) {
+        l2_user();
+        l2.vmcb->cr0 |= 1ull << 18;
+        l2.vmcb->rflags |= 1ull << 18;
     }
     if (e->vector == VEC_PF) {
         *pt_entry(l2.cr3, pa(l2_page), 1) = 0;
@@ -189,7 +198,9 @@ void test_registers(void)
         t_group("exception", l2_mode_name(modes[m]));
         for (unsigned int i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {
             exception_row(modes[m], &exceptions[i]);
-            exception_delivered(modes[m], &exceptions[i]);
+            if (exceptions[i].vector != VEC_AC) {
+                exception_delivered(modes[m], &exceptions[i]);
+            }
         }
         single_step(modes[m]);
     }
