@@ -27,7 +27,10 @@ struct nvirt_vmx_vcpu_config {
     uint32_t index;                     /**< The vCPU's number in its VM, for nvirt_port_kick(). */
     const struct nvirt_vmx_caps *cpu;   /**< What the CPUs can do (nvirt_vmx_caps_read()). */
     const struct nvirt_vmx_caps *offer; /**< What L1 may see (nvirt_vmx_caps_offer()). */
-    nvirt_hpa vmcs01;                   /**< A page of the host's for the VMCS that runs L1. */
+    nvirt_hpa vmcs01;                   /**< A page of the host's for the VMCS that runs L1, with
+                                             the CPU's revision identifier in its first 4 bytes. */
+    const uint8_t *msr_bitmap;          /**< The MSR bitmap that vmcs01 uses (4 KiB), to stay valid;
+                                             null when every MSR access of L1 exits. */
     uint16_t vpid01;                    /**< VPID of L1, not 0 when the CPU has VPIDs; nvirt emits
                                              the flushes that nesting requires on it, the host
                                              those of its own doing. */
@@ -36,13 +39,21 @@ struct nvirt_vmx_vcpu_config {
 };
 
 /**
- * Makes a vCPU object in VMX root operation, level 1, L1 outside VMX operation.
+ * Makes a vCPU object, level 1, L1 outside VMX operation.
  * All fields of the vmcs01 view are 0: the host sets each field it needs with nvirt_vmx_write()
- * before the first nvirt_vmx_prepare(), the controls included.
+ * before the first nvirt_vmx_prepare(), the controls included. vmcs01 must have
+ *  - EPT and unrestricted guest on; "MSR bitmaps" on if msr_bitmap is given;
+ *  - VM-exit controls save debug, save PAT, save EFER (and what the host loads for itself); VM-entry
+ *    controls load debug, load PAT, load EFER: L1's live registers are then in vmcs01 at each exit;
+ *  - CR0 and CR4 guest/host masks with at least nvirt_vmx_cr0_owned() and nvirt_vmx_cr4_owned(), the
+ *    read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
+ *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
+ *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
  * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN.
  * @return NVIRT_OK with *vcpu; NVIRT_ERR_NULL, NVIRT_ERR_ALIGNMENT (memory or vmcs01),
  *         NVIRT_ERR_SIZE, NVIRT_ERR_RANGE (index, VPIDs zero or repeated), NVIRT_ERR_STATE (vm not
- *         initialised), NVIRT_ERR_CAPABILITY (CPU without EPT, or an offer beyond the CPU),
+ *         initialised), NVIRT_ERR_CAPABILITY (CPU without EPT, MSR bitmaps, or saving and loading of
+ *         EFER and PAT; or an offer beyond the CPU),
  *         NVIRT_ERR_NO_PAGE (the pages for vmcs02 and its bitmaps). Nothing is held on failure.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes,
@@ -84,15 +95,22 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu,
 
 /** What the host executes next. */
 struct nvirt_vmx_run {
-    bool launch; /**< VMLAUNCH when true, else VMRESUME: the VMCS to run is current. */
+    bool launch;         /**< VMLAUNCH when true, else VMRESUME: the VMCS to run is current. */
     uint32_t level;
+    bool branch_barrier; /**< L2 was left for L1 since the last run: the host's IBPB belongs here. */
+    bool set_cr2;        /**< Load cr2 into CR2 before the entry: a page fault is injected. */
+    uint64_t cr2;
 };
 
 /**
  * Makes the VMCS to run current and complete: commits changed fields, carries out the flushes that
- * fell due. To be called before every entry, on the CPU that enters, with interrupts off until then.
- * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE (VMPTRLD or VMWRITE refused: the
- *         field is reported by nvirt_port_trace()); NVIRT_ERR_NO_PAGE.
+ * fell due, and delivers waiting events, which may take L2 out to L1. To be called before every
+ * entry, on the CPU that enters, with interrupts off until then.
+ * From here to nvirt_vmx_exit() the VMCS stays current. If the host makes another VMCS current on
+ * this CPU at any other time, it says so with nvirt_vmx_forget_current().
+ * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (last used on another CPU without
+ *         nvirt_vmx_leave_cpu(); or L1 is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD,
+ *         VMWRITE, INVEPT or INVVPID refused: nvirt_port_trace() has the field's encoding).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_prepare(struct nvirt_vmx_vcpu *vcpu,
                                                     struct nvirt_port_cpu *cpu,
@@ -111,9 +129,18 @@ struct nvirt_vmx_exit {
 
 /**
  * To be called after every VM exit, on the CPU that took it, with the VMCS that ran still current.
+ *
+ * An exit is the host's (verdict L1 or L2) unless it is one of: VMX instructions (VMCALL of L1 is the
+ * host's), MOV to CR0 and CR4, CLTS, LMSW, RDMSR and WRMSR of the VMX MSRs and
+ * IA32_FEATURE_CONTROL, windows that nvirt opened, second-stage faults of L2 in memory that the host
+ * maps, and what L1 wants. MSR accesses of L2 that L1 lets pass are carried out through
+ * nvirt_port_l1_rdmsr() and nvirt_port_l1_wrmsr(). An event of either level whose delivery the exit
+ * interrupted is delivered again at the next entry; a host that does otherwise writes 0 to level 1's
+ * entry-interruption field.
  * @param gprs as saved by the trampoline; instruction results for L1 are written there.
  * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before);
- *         NVIRT_ERR_HARDWARE (VMREAD refused).
+ *         NVIRT_ERR_HARDWARE (VMREAD refused); NVIRT_ERR_NO_PAGE (no page for L2's second-stage
+ *         tables: the instruction that needed it was not completed and may simply run again).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_exit(struct nvirt_vmx_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu,
@@ -135,7 +162,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
 /**
  * Hands an event to the vCPU: an NMI, external interrupt or exception that the host wants L1 to
  * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit; otherwise the event
- * is injected into the level that runs. Several wait in a queue of one each kind.
+ * is injected into the level that runs, when that may take it. One of each kind can wait. An L2 that
+ * has not run since its VMLAUNCH or VMRESUME first gets through that entry.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector); NVIRT_ERR_STATE (one of this kind
  *         is waiting already: an NMI then merges and the answer is NVIRT_OK).
  */
@@ -149,6 +177,20 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_reset(struct nvirt_vmx_vcpu *vcpu,
                                                   struct nvirt_port_cpu *cpu);
+
+/**
+ * Tells that the CPU's current VMCS may be another than nvirt left there: the host ran another vCPU
+ * or executed VMPTRLD itself.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (between prepare and exit).
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_forget_current(struct nvirt_vmx_vcpu *vcpu);
+
+/**
+ * Tells that the host changed the MSR bitmap given at init: from the next prepare on the change
+ * holds for L2 too, if L2 is active.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU).
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_msr_bitmap_changed(struct nvirt_vmx_vcpu *vcpu);
 
 /** VMCLEARs every VMCS of this vCPU that is active on @p cpu: before the vCPU moves to another CPU. */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_leave_cpu(struct nvirt_vmx_vcpu *vcpu,
@@ -191,8 +233,10 @@ uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
 /**
  * Copies from a linear address of the level that runs (its segmentation is the caller's business),
  * through its paging, as a supervisor read. For hosts that must look at L1's instruction bytes.
+ * @param bytes 1 to 4096.
  * @return NVIRT_OK; NVIRT_ERR_NO_MAPPING when a page is not present or has no memory behind it;
- *         NVIRT_ERR_STATE while L2 runs.
+ *         NVIRT_ERR_RANGE (bytes, or an address that is not canonical); NVIRT_ERR_STATE while L2
+ *         runs; NVIRT_ERR_RETRY while L1's tables keep changing; NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu,
                                                            struct nvirt_port_cpu *cpu,

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events: exceptions that nvirt raises itself, events that the host hands over, and those whose
+ * delivery an exit interrupted. They wait here until the next entry, where each becomes an
+ * injection, an exit of L2 to L1, or a window exit that tells when it may be delivered.
+ *
+ * [SDM 3C "Event Injection", "Event Blocking", "Information for VM Exits That Occur During Event Delivery"]
+ */
+#include "nested/vmx_internal.h"
+
+#define BLOCKS_INTERRUPTS (NVIRT_VMX_BLOCK_STI | NVIRT_VMX_BLOCK_MOV_SS)
+#define BLOCKS_NMI (NVIRT_VMX_BLOCK_MOV_SS | NVIRT_VMX_BLOCK_NMI)
+/* What the exit's word and the entry's word for an event have in common. */
+#define EVENT_BITS                                                                                 \
+    (NVIRT_VMX_INTR_VALID | NVIRT_VMX_INTR_ERROR_CODE | NVIRT_VMX_INTR_TYPE | NVIRT_VMX_INTR_VECTOR)
+
+static uint64_t event_word(uint64_t type, uint8_t vector, bool has_error)
+{
+    return NVIRT_VMX_INTR_VALID | (type << NVIRT_VMX_INTR_TYPE_SHIFT) | vector |
+           (has_error ? NVIRT_VMX_INTR_ERROR_CODE : 0);
+}
+
+static uint64_t type_of(uint64_t word)
+{
+    return (word & NVIRT_VMX_INTR_TYPE) >> NVIRT_VMX_INTR_TYPE_SHIFT;
+}
+
+/* ---- raising ---- */
+
+static void raise_full(struct nvirt_vmx_vcpu *v, struct nvi_exception exception)
+{
+    exception.waiting = true;
+    v->pending.exception = exception;
+}
+
+void nvi_vmx_raise(struct nvirt_vmx_vcpu *v, uint8_t vector)
+{
+    raise_full(v, (struct nvi_exception){ .vector = vector });
+}
+
+void nvi_vmx_raise_error(struct nvirt_vmx_vcpu *v, uint8_t vector, uint32_t error_code)
+{
+    raise_full(v, (struct nvi_exception){
+                      .vector = vector, .has_error = true, .error_code = error_code });
+}
+
+void nvi_vmx_raise_page_fault(struct nvirt_vmx_vcpu *v, uint32_t error_code, uint64_t address)
+{
+    raise_full(v, (struct nvi_exception){ .vector = NVIRT_VECTOR_PF,
+                                          .has_error = true,
+                                          .error_code = error_code,
+                                          .address = address });
+}
+
+/*
+ * RIP moves on, RF is cleared, the shadow of STI and MOV SS ends, and a single step that is due
+ * becomes pending: what the CPU does when an instruction completes.
+ */
+void nvi_vmx_skip(struct nvirt_vmx_vcpu *v)
+{
+    uint64_t rip = NVI_GET(v, GUEST_RIP) + NVI_GET(v, EXIT_INSN_LENGTH);
+    uint64_t rflags = NVI_GET(v, GUEST_RFLAGS);
+    uint64_t blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
+
+    NVI_SET(v, GUEST_RIP, nvi_vmx_in_64bit_mode(v) ? rip : rip & NVIRT_BITS(31, 0));
+    if ((rflags & NVIRT_RFLAGS_RF) != 0) {
+        NVI_SET(v, GUEST_RFLAGS, rflags & ~NVIRT_RFLAGS_RF);
+    }
+    if ((blocking & BLOCKS_INTERRUPTS) != 0) {
+        NVI_SET(v, GUEST_INTERRUPTIBILITY, blocking & ~BLOCKS_INTERRUPTS);
+    }
+    /* With BTF set TF traps branches only, and none of these is one. */
+    if ((rflags & NVIRT_RFLAGS_TF) != 0 && (NVI_GET(v, GUEST_DEBUGCTL) & NVIRT_BIT(1)) == 0) {
+        NVI_SET(v, GUEST_PENDING_DEBUG, NVI_GET(v, GUEST_PENDING_DEBUG) | NVIRT_VMX_PENDING_BS);
+    }
+}
+
+/* ---- delivery that an exit interrupted ---- */
+
+static bool exit_tells_nmi_unblocking(uint32_t reason, uint64_t qualification,
+                                      uint32_t interruption)
+{
+    switch (reason & NVIRT_VMX_REASON_BASIC) {
+    case NVIRT_VMX_EXIT_EXCEPTION_NMI:
+        return (interruption & NVIRT_VMX_INTR_NMI_UNBLOCKING) != 0 &&
+               (interruption & NVIRT_VMX_INTR_VECTOR) != NVIRT_VECTOR_DF;
+    case NVIRT_VMX_EXIT_EPT_VIOLATION:
+    case NVIRT_VMX_EXIT_PML_FULL:
+    case NVIRT_VMX_EXIT_SPP_EVENT:
+        return (qualification & NVIRT_VMX_QUAL_EPT_NMI_UNBLOCKING) != 0;
+    default:
+        return false;
+    }
+}
+
+void nvi_vmx_redeliver(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t qualification,
+                       uint32_t interruption)
+{
+    uint64_t vectoring = NVI_GET(v, IDT_VECTORING);
+    uint64_t blocking;
+
+    if ((vectoring & NVIRT_VMX_INTR_VALID) == 0) {
+        /* An IRET that was about to end NMI blocking faulted: it will run again, blocked as before. */
+        if (exit_tells_nmi_unblocking(reason, qualification, interruption)) {
+            blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
+            NVI_SET(v, GUEST_INTERRUPTIBILITY, blocking | NVIRT_VMX_BLOCK_NMI);
+        }
+        return;
+    }
+    NVI_SET(v, ENTRY_INTERRUPTION, vectoring & EVENT_BITS);
+    if ((vectoring & NVIRT_VMX_INTR_ERROR_CODE) != 0) {
+        NVI_SET(v, ENTRY_ERROR_CODE, NVI_GET(v, IDT_VECTORING_ERROR));
+    }
+    if (type_of(vectoring) >= NVIRT_VMX_INTR_TYPE_SOFTWARE_INTERRUPT) {
+        NVI_SET(v, ENTRY_INSN_LENGTH, NVI_GET(v, EXIT_INSN_LENGTH));
+    }
+    if (type_of(vectoring) == NVIRT_VMX_INTR_TYPE_NMI) {
+        /* The interrupted delivery had begun to block NMIs; its repetition does so itself. */
+        blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
+        NVI_SET(v, GUEST_INTERRUPTIBILITY, blocking & ~NVIRT_VMX_BLOCK_NMI);
+    }
+}
+
+/* ---- delivery ---- */
+
+static bool slot_is_free(struct nvirt_vmx_vcpu *v)
+{
+    return (NVI_GET(v, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0;
+}
+
+static bool is_contributory(uint8_t vector)
+{
+    return vector == NVIRT_VECTOR_DE || (vector >= NVIRT_VECTOR_TS && vector <= NVIRT_VECTOR_GP);
+}
+
+static void exit_info_for_event(uint32_t reason, uint64_t word, struct nvi_vmx_exit_info *info)
+{
+    __builtin_memset(info, 0, sizeof *info);
+    info->reason = reason;
+    info->interruption = (uint32_t)word;
+}
+
+/* A triple fault of L2 is an exit to L1, always; one of L1 ends it. */
+static void shutdown(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_exit_info info;
+
+    if (v->level != 2) {
+        v->dead = true;
+        return;
+    }
+    NVI_SET02(v, ENTRY_INTERRUPTION, 0);
+    exit_info_for_event(NVIRT_VMX_EXIT_TRIPLE_FAULT, 0, &info);
+    nvi_vmx_leave(v, &info);
+}
+
+/* [SDM 3A "Interrupt 8: Double Fault Exception (#DF)"]: two exceptions that combine. A third is a
+ * shutdown. Others are delivered one after the other. */
+static bool combine(struct nvirt_vmx_vcpu *v, const struct nvi_exception *second)
+{
+    uint64_t word = NVI_GET(v, ENTRY_INTERRUPTION);
+    uint8_t first = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
+
+    if (type_of(word) != NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) {
+        return false;
+    }
+    if (first == NVIRT_VECTOR_DF &&
+        (is_contributory(second->vector) || second->vector == NVIRT_VECTOR_PF)) {
+        shutdown(v);
+        return true;
+    }
+    if ((is_contributory(first) && is_contributory(second->vector)) ||
+        (first == NVIRT_VECTOR_PF &&
+         (is_contributory(second->vector) || second->vector == NVIRT_VECTOR_PF))) {
+        NVI_SET(v, ENTRY_INTERRUPTION,
+                event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, NVIRT_VECTOR_DF, true));
+        NVI_SET(v, ENTRY_ERROR_CODE, 0);
+        return true;
+    }
+    return false;
+}
+
+/* Exceptions of type fault push RF set; #DB, #DF and #MC do as they please [SDM 3B "Instruction-
+ * Breakpoint Exception Condition"]. */
+static void inject_exception(struct nvirt_vmx_vcpu *v, const struct nvi_exception *exception)
+{
+    uint8_t vector = exception->vector;
+    bool software = vector == NVIRT_VECTOR_BP || vector == NVIRT_VECTOR_OF;
+    uint64_t type = software ? NVIRT_VMX_INTR_TYPE_SOFTWARE_EXCEPTION
+                             : NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION;
+
+    NVI_SET(v, ENTRY_INTERRUPTION, event_word(type, vector, exception->has_error));
+    if (exception->has_error) {
+        NVI_SET(v, ENTRY_ERROR_CODE, exception->error_code);
+    }
+    if (software) {
+        /* INT3 and INTO: the host hands them over before the instruction is completed. */
+        NVI_SET(v, ENTRY_INSN_LENGTH, NVI_GET(v, EXIT_INSN_LENGTH));
+    } else if (vector != NVIRT_VECTOR_DB && vector != NVIRT_VECTOR_DF &&
+               vector != NVIRT_VECTOR_MC) {
+        NVI_SET(v, GUEST_RFLAGS, NVI_GET(v, GUEST_RFLAGS) | NVIRT_RFLAGS_RF);
+    }
+    if (vector == NVIRT_VECTOR_PF) {
+        v->set_cr2 = true;
+        v->cr2 = exception->address;
+    }
+}
+
+/* An event that was to be delivered to L2 when another made it leave: L1 is told which. */
+static void take_slot(struct nvirt_vmx_vcpu *v, struct nvi_vmx_exit_info *info)
+{
+    uint64_t word = NVI_GET02(v, ENTRY_INTERRUPTION);
+
+    if ((word & NVIRT_VMX_INTR_VALID) == 0) {
+        return;
+    }
+    info->idt_vectoring = (uint32_t)(word & EVENT_BITS);
+    if ((word & NVIRT_VMX_INTR_ERROR_CODE) != 0) {
+        info->idt_vectoring_error = (uint32_t)NVI_GET02(v, ENTRY_ERROR_CODE);
+    }
+    if (type_of(word) >= NVIRT_VMX_INTR_TYPE_SOFTWARE_INTERRUPT) {
+        info->insn_length = (uint32_t)NVI_GET02(v, ENTRY_INSN_LENGTH);
+    }
+    NVI_SET02(v, ENTRY_INTERRUPTION, 0);
+}
+
+static bool l1_wants_exception(const struct nvirt_vmx_vcpu *v, const struct nvi_exception *e)
+{
+    bool bit = (v->vmcs12.exception_bitmap >> e->vector & 1u) != 0;
+
+    if (e->vector != NVIRT_VECTOR_PF) {
+        return bit;
+    }
+    return ((e->error_code & v->vmcs12.pf_error_mask) == v->vmcs12.pf_error_match) == bit;
+}
+
+static void deliver_exception(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_exception exception = v->pending.exception;
+    struct nvi_vmx_exit_info info;
+
+    if (!exception.waiting) {
+        return;
+    }
+    if (!slot_is_free(v)) {
+        if (combine(v, &exception)) {
+            v->pending.exception.waiting = false;
+        }
+        return;
+    }
+    v->pending.exception.waiting = false;
+    if (v->level == 2 && l1_wants_exception(v, &exception)) {
+        exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI,
+                            event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, exception.vector,
+                                       exception.has_error),
+                            &info);
+        info.interruption_error = exception.error_code;
+        info.qualification = exception.address;
+        nvi_vmx_leave(v, &info);
+        return;
+    }
+    inject_exception(v, &exception);
+}
+
+/* @return true when it waits for a window. */
+static bool deliver_nmi(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_exit_info info;
+    uint64_t blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
+
+    if (v->level == 2 && (v->vmcs12.pin_controls & NVIRT_VMX_PIN_NMI) != 0) {
+        if ((v->vmcs12.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS) == 0 &&
+            (blocking & NVIRT_VMX_BLOCK_NMI) != 0) {
+            return true;
+        }
+        exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI,
+                            event_word(NVIRT_VMX_INTR_TYPE_NMI, NVIRT_VECTOR_NMI, false), &info);
+        take_slot(v, &info);
+        v->pending.nmi = false;
+        nvi_vmx_leave(v, &info);
+        return false;
+    }
+    if ((blocking & BLOCKS_NMI) != 0 || !slot_is_free(v)) {
+        return true;
+    }
+    v->pending.nmi = false;
+    NVI_SET(v, ENTRY_INTERRUPTION,
+            event_word(NVIRT_VMX_INTR_TYPE_NMI, NVIRT_VECTOR_NMI, false));
+    return false;
+}
+
+/* @return true when it waits for a window. */
+static bool deliver_interrupt(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_exit_info info;
+
+    if (v->level == 2 && (v->vmcs12.pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0) {
+        bool acknowledge = (v->vmcs12.exit_controls & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) != 0;
+
+        exit_info_for_event(NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT,
+                            acknowledge ? event_word(NVIRT_VMX_INTR_TYPE_EXTERNAL,
+                                                     v->pending.vector, false)
+                                        : 0,
+                            &info);
+        take_slot(v, &info);
+        /* Not acknowledged, it stays with the interrupt controller until L1 opens its window. */
+        v->pending.interrupt = !acknowledge;
+        nvi_vmx_leave(v, &info);
+        return v->pending.interrupt;
+    }
+    if ((NVI_GET(v, GUEST_RFLAGS) & NVIRT_RFLAGS_IF) == 0 ||
+        (NVI_GET(v, GUEST_INTERRUPTIBILITY) & BLOCKS_INTERRUPTS) != 0 || !slot_is_free(v)) {
+        return true;
+    }
+    v->pending.interrupt = false;
+    NVI_SET(v, ENTRY_INTERRUPTION,
+            event_word(NVIRT_VMX_INTR_TYPE_EXTERNAL, v->pending.vector, false));
+    return false;
+}
+
+/*
+ * L2 must get through its entry, injection included, before an event may take it out again. A
+ * preemption timer of 0 brings it back right then. A CPU without the timer leaves the event waiting
+ * for L2's next exit.
+ */
+static void force_exit(struct nvirt_vmx_vcpu *v)
+{
+    if (v->forced_exit || ((v->caps.pin >> 32) & NVIRT_VMX_PIN_PREEMPTION_TIMER) == 0) {
+        return;
+    }
+    v->forced_exit = true;
+    v->timer02 = NVI_GET02(v, GUEST_PREEMPTION_TIMER);
+    v->pin02 = NVI_GET02(v, PIN_CONTROLS);
+    NVI_SET02(v, PIN_CONTROLS, v->pin02 | NVIRT_VMX_PIN_PREEMPTION_TIMER);
+    NVI_SET02(v, GUEST_PREEMPTION_TIMER, 0);
+}
+
+void nvi_vmx_forced_exit_done(struct nvirt_vmx_vcpu *v)
+{
+    if (v->forced_exit) {
+        v->forced_exit = false;
+        NVI_SET02(v, PIN_CONTROLS, v->pin02);
+        NVI_SET02(v, GUEST_PREEMPTION_TIMER, v->timer02);
+    }
+}
+
+static void set_windows(struct nvirt_vmx_vcpu *v, bool interrupt, bool nmi)
+{
+    uint64_t proc = v->level == 2 ? v->proc02 : v->proc01;
+
+    if (interrupt) {
+        proc |= NVIRT_VMX_PROC_INTERRUPT_WINDOW;
+    }
+    /* NMI-window exiting exists with virtual NMIs only; else the next exit of any kind must do. */
+    if (nmi && (NVI_GET(v, PIN_CONTROLS) & NVIRT_VMX_PIN_VIRTUAL_NMIS) != 0) {
+        proc |= NVIRT_VMX_PROC_NMI_WINDOW;
+    }
+    NVI_SET(v, PROC_CONTROLS, proc);
+}
+
+static void deliver_once(struct nvirt_vmx_vcpu *v)
+{
+    bool interrupt_waits;
+    bool nmi_waits;
+
+    deliver_exception(v);
+    nmi_waits = v->pending.nmi && deliver_nmi(v);
+    interrupt_waits = v->pending.interrupt && deliver_interrupt(v);
+    set_windows(v, interrupt_waits, nmi_waits);
+}
+
+void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
+{
+    uint32_t level = v->level;
+
+    if (v->entry_pending) {
+        if (v->pending.exception.waiting || v->pending.nmi || v->pending.interrupt) {
+            force_exit(v);
+        }
+        return;
+    }
+    deliver_once(v);
+    if (v->level != level) {
+        /* One event took L2 out: what else waits is L1's now. L1 has nowhere further to leave to. */
+        deliver_once(v);
+    }
+}

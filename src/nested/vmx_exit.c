@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a VM exit means: for L1, whether it is nesting's business; for L2, whose it is, and what the
+ * part of it that is nvirt's own comes to.
+ *
+ * [SDM 3C "VM Exits", "VMX Non-Root Operation"]
+ */
+#include "nested/vmx_internal.h"
+
+static uint32_t interruption_of(struct nvirt_vmx_vcpu *v, uint32_t basic)
+{
+    if (basic != NVIRT_VMX_EXIT_EXCEPTION_NMI && basic != NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT) {
+        return 0;
+    }
+    return (uint32_t)NVI_GET(v, EXIT_INTERRUPTION);
+}
+
+/* The exit is the host's. An event whose delivery it interrupted is delivered again, unless the host
+ * writes the entry-interruption field. */
+static void give_to_host(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit, uint32_t reason)
+{
+    uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
+
+    exit->verdict = v->level == 2 ? NVIRT_VERDICT_L2 : NVIRT_VERDICT_L1;
+    exit->qualification = NVI_GET(v, EXIT_QUALIFICATION);
+    exit->interruption = interruption_of(v, basic);
+    nvi_vmx_redeliver(v, reason, exit->qualification, exit->interruption);
+}
+
+/* ---- L1 ---- */
+
+/* A window that nvirt opened and the host did not ask for. */
+static bool is_own_window(struct nvirt_vmx_vcpu *v, uint32_t basic)
+{
+    uint64_t proc = v->level == 2 ? v->vmcs12.proc_controls : v->proc01;
+
+    if (basic == NVIRT_VMX_EXIT_INTERRUPT_WINDOW) {
+        return (proc & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0;
+    }
+    return basic == NVIRT_VMX_EXIT_NMI_WINDOW && (proc & NVIRT_VMX_PROC_NMI_WINDOW) == 0;
+}
+
+/* Exits that either level can take and that nvirt carries out in place. */
+static bool carried_out(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint32_t basic)
+{
+    switch (basic) {
+    case NVIRT_VMX_EXIT_CR_ACCESS:
+        return nvi_vmx_cr_access(v, gprs, NVI_GET(v, EXIT_QUALIFICATION)) == NVI_HANDLED;
+    case NVIRT_VMX_EXIT_RDMSR:
+        return nvi_vmx_rdmsr(v, gprs) == NVI_HANDLED;
+    case NVIRT_VMX_EXIT_WRMSR:
+        return nvi_vmx_wrmsr(v, gprs) == NVI_HANDLED;
+    default:
+        return is_own_window(v, basic);
+    }
+}
+
+enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
+                                  struct nvirt_vmx_exit *exit)
+{
+    uint32_t reason = nvi_hw_exit(v, NVI_01);
+    uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
+
+    exit->reason = reason;
+    v->stats.exits_l1++;
+    if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
+        /* Hardware refuses vmcs01: the host's own fields are at fault. */
+        exit->verdict = NVIRT_VERDICT_L1;
+        exit->qualification = NVI_GET01(v, EXIT_QUALIFICATION);
+        return v->error;
+    }
+    if (basic == NVIRT_VMX_EXIT_TRIPLE_FAULT) {
+        v->dead = true;
+        exit->verdict = NVIRT_VERDICT_L1_SHUTDOWN;
+        return v->error;
+    }
+    if (!nvi_vmx_instruction(v, gprs, basic) && !carried_out(v, gprs, basic)) {
+        give_to_host(v, exit, reason);
+    }
+    return v->error;
+}
+
+/* ---- L2 ---- */
+
+static void reflect(struct nvirt_vmx_vcpu *v, uint32_t reason)
+{
+    struct nvi_vmx_exit_info info;
+
+    nvi_vmx_exit_info(v, reason, &info);
+    nvi_vmx_leave(v, &info);
+}
+
+static bool l1_bitmap_says_yes(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_lookup *lookup)
+{
+    uint8_t byte;
+
+    for (uint32_t i = 0; i < lookup->count; i++) {
+        nvi_vmx_l1_read(v, lookup->byte[i], &byte, 1);
+        if ((byte & lookup->mask[i]) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void reflect_violation(struct nvirt_vmx_vcpu *v, const struct nvi_ept_verdict *verdict)
+{
+    struct nvi_vmx_exit_info info;
+
+    nvi_vmx_exit_info(v, NVIRT_VMX_EXIT_EPT_VIOLATION, &info);
+    info.qualification = verdict->qualification |
+                         (info.qualification & NVIRT_VMX_QUAL_EPT_NMI_UNBLOCKING);
+    nvi_vmx_leave(v, &info);
+}
+
+static void reflect_misconfiguration(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_exit_info info;
+
+    nvi_vmx_exit_info(v, NVIRT_VMX_EXIT_EPT_VIOLATION, &info);
+    info.reason = NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
+    info.qualification = 0;
+    nvi_vmx_leave(v, &info);
+}
+
+/* A fault in EPT02: a hole to fill, L1's, or the host's. */
+static enum nvirt_status second_stage(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit)
+{
+    uint64_t qualification = NVI_GET02(v, EXIT_QUALIFICATION);
+    nvirt_l2gpa l2gpa = nvirt_l2gpa_make(NVI_GET02(v, GUEST_PHYSICAL));
+    struct nvi_ept_verdict verdict;
+
+    __builtin_memset(&verdict, 0, sizeof verdict);
+    switch (nvi_ept_fault(&v->mmu, v->root, &v->ept, qualification, l2gpa, &verdict)) {
+    case NVI_FAULT_INSTALLED:
+    case NVI_FAULT_RETRY:
+        nvi_vmx_redeliver(v, NVIRT_VMX_EXIT_EPT_VIOLATION, qualification, 0);
+        return v->error;
+    case NVI_FAULT_REFLECT:
+        reflect_violation(v, &verdict);
+        return v->error;
+    case NVI_FAULT_REFLECT_MISCONFIG:
+        reflect_misconfiguration(v);
+        return v->error;
+    case NVI_FAULT_NO_PAGE:
+        nvi_vmx_redeliver(v, NVIRT_VMX_EXIT_EPT_VIOLATION, qualification, 0);
+        return NVIRT_ERR_NO_PAGE;
+    case NVI_FAULT_HOST:
+    default:
+        give_to_host(v, exit, NVIRT_VMX_EXIT_EPT_VIOLATION);
+        exit->l1gpa = verdict.l1gpa;
+        return v->error;
+    }
+}
+
+static bool is_l1s(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint32_t basic,
+                   enum nvi_vmx_owner *owner)
+{
+    struct nvi_vmx_lookup lookup;
+    struct nvi_vmx_owner_in in;
+
+    __builtin_memset(&in, 0, sizeof in);
+    lookup.count = 0;
+    in.vmcs12 = &v->vmcs12;
+    in.vmcs01 = &v->hw[NVI_01].image;
+    in.reason = basic;
+    in.gprs = gprs;
+    in.qualification = NVI_GET02(v, EXIT_QUALIFICATION);
+    if (basic == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
+        in.interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
+        in.interruption_error = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION_ERROR);
+    }
+    if (basic == NVIRT_VMX_EXIT_CR_ACCESS) {
+        in.rsp = NVI_GET02(v, GUEST_RSP);
+    }
+    *owner = nvi_vmx_exit_owner(&in, &lookup);
+    return *owner == NVI_VMX_OWNER_L1 ||
+           (*owner == NVI_VMX_OWNER_LOOKUP && l1_bitmap_says_yes(v, &lookup));
+}
+
+/* Hardware found fault with guest state that passed the checks: L1 is told what hardware told, and
+ * everything is as if the check had been nvirt's. */
+static void entry_refused(struct nvirt_vmx_vcpu *v, uint32_t basic)
+{
+    struct nvi_vmx_live live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+
+    nvirt_port_trace(v->port, "nvirt: vmcs02 refused, exit reason", basic);
+    nvi_vmx_forced_exit_done(v);
+    nvi_vmx_entry_failure(v, basic, NVI_GET02(v, EXIT_QUALIFICATION), &live);
+}
+
+/* L2 has run: its entry is a fact. */
+static void entry_took_place(struct nvirt_vmx_vcpu *v)
+{
+    if (v->entry_pending) {
+        v->entry_pending = false;
+        v->vmx.launched = true;
+        v->stats.nested_entries++;
+    }
+}
+
+enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
+                                  struct nvirt_vmx_exit *exit)
+{
+    uint32_t reason = nvi_hw_exit(v, NVI_02);
+    uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
+    bool forced = v->forced_exit;
+    enum nvi_vmx_owner owner;
+
+    exit->reason = reason;
+    v->stats.exits_l2++;
+    if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
+        entry_refused(v, basic);
+        return v->error;
+    }
+    entry_took_place(v);
+    nvi_vmx_forced_exit_done(v);
+    if (forced && basic == NVIRT_VMX_EXIT_PREEMPTION_TIMER) {
+        nvi_vmx_redeliver(v, reason, 0, 0);
+        return v->error;
+    }
+    if (is_l1s(v, gprs, basic, &owner)) {
+        reflect(v, reason);
+    } else if (owner == NVI_VMX_OWNER_TABLES) {
+        return second_stage(v, exit);
+    } else if (!carried_out(v, gprs, basic)) {
+        give_to_host(v, exit, reason);
+    }
+    return v->error;
+}

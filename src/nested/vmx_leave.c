@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * L2 is left for L1: what the exit saves into vmcs12, L1's host state into vmcs01, the MSR lists,
+ * and the ways in which that itself can go wrong.
+ *
+ * [SDM 3C "VM Exits", "VM-Entry Failures During or After Loading Guest State", "VMX Aborts"]
+ */
+#include "nested/vmx_internal.h"
+
+/* ---- what the exit tells ---- */
+
+static bool has_insn_info(uint32_t basic)
+{
+    switch (basic) {
+    case NVIRT_VMX_EXIT_IO:
+    case NVIRT_VMX_EXIT_VMCLEAR:
+    case NVIRT_VMX_EXIT_VMPTRLD:
+    case NVIRT_VMX_EXIT_VMPTRST:
+    case NVIRT_VMX_EXIT_VMREAD:
+    case NVIRT_VMX_EXIT_VMWRITE:
+    case NVIRT_VMX_EXIT_VMXON:
+    case NVIRT_VMX_EXIT_GDTR_IDTR:
+    case NVIRT_VMX_EXIT_LDTR_TR:
+    case NVIRT_VMX_EXIT_INVEPT:
+    case NVIRT_VMX_EXIT_INVVPID:
+    case NVIRT_VMX_EXIT_INVPCID:
+    case NVIRT_VMX_EXIT_RDRAND:
+    case NVIRT_VMX_EXIT_RDSEED:
+    case NVIRT_VMX_EXIT_XSAVES:
+    case NVIRT_VMX_EXIT_XRSTORS:
+    case NVIRT_VMX_EXIT_UMWAIT:
+    case NVIRT_VMX_EXIT_TPAUSE:
+    case NVIRT_VMX_EXIT_LOADIWKEY:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool has_linear_address(uint32_t basic)
+{
+    return basic == NVIRT_VMX_EXIT_IO || basic == NVIRT_VMX_EXIT_CR_ACCESS ||
+           basic == NVIRT_VMX_EXIT_EPT_VIOLATION || basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
+}
+
+static bool has_physical_address(uint32_t basic)
+{
+    return basic == NVIRT_VMX_EXIT_EPT_VIOLATION || basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
+}
+
+static bool has_event(uint32_t basic)
+{
+    return basic == NVIRT_VMX_EXIT_EXCEPTION_NMI || basic == NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT;
+}
+
+static uint32_t error_code_of(struct nvirt_vmx_vcpu *v, uint32_t event, enum nvirt_vmcs_field field)
+{
+    const uint64_t both = NVIRT_VMX_INTR_VALID | NVIRT_VMX_INTR_ERROR_CODE;
+
+    return (event & both) == both ? (uint32_t)nvi_hw_get(v, NVI_02, field) : 0;
+}
+
+/* Fields that the reason leaves undefined read as 0 to L1 and cost no VMREAD. */
+void nvi_vmx_exit_info(struct nvirt_vmx_vcpu *v, uint32_t reason, struct nvi_vmx_exit_info *info)
+{
+    uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
+
+    __builtin_memset(info, 0, sizeof *info);
+    info->reason = reason;
+    info->qualification = NVI_GET02(v, EXIT_QUALIFICATION);
+    if (has_event(basic)) {
+        info->interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
+        info->interruption_error =
+            error_code_of(v, info->interruption, NVIRT_VMCS_EXIT_INTERRUPTION_ERROR);
+    }
+    info->idt_vectoring = (uint32_t)NVI_GET02(v, IDT_VECTORING);
+    info->idt_vectoring_error =
+        error_code_of(v, info->idt_vectoring, NVIRT_VMCS_IDT_VECTORING_ERROR);
+    info->insn_length = (uint32_t)NVI_GET02(v, EXIT_INSN_LENGTH);
+    if (has_insn_info(basic)) {
+        info->insn_info = (uint32_t)NVI_GET02(v, EXIT_INSN_INFO);
+    }
+    if (has_linear_address(basic)) {
+        info->guest_linear = NVI_GET02(v, GUEST_LINEAR);
+    }
+    if (has_physical_address(basic)) {
+        info->guest_physical = NVI_GET02(v, GUEST_PHYSICAL);
+    }
+}
+
+/* ---- leaving ---- */
+
+/* Level 1 from here on; what belonged to this residence of L2 is settled. */
+static void become_level_1(struct nvirt_vmx_vcpu *v)
+{
+    if (v->level == 2) {
+        nvirt_tlb_vmx_leave_l2(&v->tlb, v->tlb_entry.vpid12_enabled);
+        v->barrier = true;
+    }
+    v->level = 1;
+    v->entry_pending = false;
+    v->forced_exit = false;
+    v->remerge = false;
+    v->root = NULL;
+}
+
+void nvi_vmx_abandon_l2(struct nvirt_vmx_vcpu *v)
+{
+    become_level_1(v);
+}
+
+void nvi_vmx_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator)
+{
+    nvirt_port_trace(v->port, "nvirt: VMX abort", indicator);
+    nvi_vmcs12_abort(v, indicator);
+    become_level_1(v);
+    v->dead = true;
+}
+
+/* Fields of vmcs01 that L1's host state replaces: all that an exit loads, and nothing of L0's. */
+static bool exit_loads(enum nvirt_vmcs_field field)
+{
+    const struct nvirt_vmcs_field_info *info = nvirt_vmcs_info(field);
+
+    switch (field) {
+    case NVIRT_VMCS_GUEST_DEBUGCTL:
+    case NVIRT_VMCS_GUEST_PAT:
+    case NVIRT_VMCS_GUEST_EFER:
+    case NVIRT_VMCS_GUEST_SYSENTER_CS:
+    case NVIRT_VMCS_GUEST_SYSENTER_ESP:
+    case NVIRT_VMCS_GUEST_SYSENTER_EIP:
+    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
+    case NVIRT_VMCS_GUEST_ACTIVITY:
+    case NVIRT_VMCS_GUEST_PENDING_DEBUG:
+    case NVIRT_VMCS_CR0_SHADOW:
+    case NVIRT_VMCS_CR4_SHADOW:
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+        return true;
+    case NVIRT_VMCS_GUEST_PDPTE0:
+    case NVIRT_VMCS_GUEST_PDPTE1:
+    case NVIRT_VMCS_GUEST_PDPTE2:
+    case NVIRT_VMCS_GUEST_PDPTE3:
+        return false;
+    default:
+        return info->group == NVIRT_VMCS_GROUP_SEGMENTS ||
+               info->group == NVIRT_VMCS_GROUP_REGISTERS;
+    }
+}
+
+/* CR bits that the host keeps for itself in L1 survive the exit in hardware; L1 sees its own. */
+static void keep_host_bits(struct nvirt_vmx_vcpu *v, struct nvirt_vmcs *next)
+{
+    const struct nvirt_vmcs *old = &v->hw[NVI_01].image;
+    uint64_t host0 = old->cr0_mask & ~nvirt_vmx_cr0_owned(v);
+    uint64_t host4 = old->cr4_mask & ~nvirt_vmx_cr4_owned(v);
+
+    next->guest_cr0 = (next->guest_cr0 & ~host0) | (old->guest_cr0 & host0);
+    next->guest_cr4 = (next->guest_cr4 & ~host4) | (old->guest_cr4 & host4);
+}
+
+/* @return false when L1's host PDPTEs are not usable: a VMX abort. */
+static bool load_host_pdptes(struct nvirt_vmx_vcpu *v, const struct nvirt_vmcs *next)
+{
+    uint64_t pdpte[4];
+
+    if ((next->cr4_shadow & NVIRT_CR4_PAE) == 0 || (next->guest_efer & NVIRT_EFER_LMA) != 0) {
+        return true;
+    }
+    if (!nvi_vmx_pdptes_read(v, next->guest_cr3, pdpte)) {
+        return false;
+    }
+    NVI_SET01(v, GUEST_PDPTE0, pdpte[0]);
+    NVI_SET01(v, GUEST_PDPTE1, pdpte[1]);
+    NVI_SET01(v, GUEST_PDPTE2, pdpte[2]);
+    NVI_SET01(v, GUEST_PDPTE3, pdpte[3]);
+    return true;
+}
+
+/* L1 continues at its exit handler, or meets a VMX abort. */
+static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
+{
+    const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+
+    v->next = v->hw[NVI_01].image;
+    nvi_vmx_load_host_state(vmcs12, live, &v->caps, &v->next);
+    keep_host_bits(v, &v->next);
+    if (!load_host_pdptes(v, &v->next)) {
+        nvi_vmx_abort(v, NVIRT_VMX_ABORT_HOST_PDPTE);
+        return;
+    }
+    if (nvi_vmx_msr_list_load(v, vmcs12->exit_msr_load_addr, vmcs12->exit_msr_load_count,
+                              &v->next) != 0) {
+        nvi_vmx_abort(v, NVIRT_VMX_ABORT_LOAD_MSR);
+        return;
+    }
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        if (exit_loads((enum nvirt_vmcs_field)i)) {
+            nvi_hw_set(v, NVI_01, (enum nvirt_vmcs_field)i, v->next.field[i]);
+        }
+    }
+    /* An injection meant for L1 before its VMLAUNCH cannot be left over; none is inherited. */
+    NVI_SET01(v, ENTRY_INTERRUPTION, 0);
+    become_level_1(v);
+}
+
+static void fetch_l2_state(struct nvirt_vmx_vcpu *v)
+{
+    nvi_hw_fetch(v, NVI_02, &v->guest);
+    if ((NVI_GET02(v, GUEST_CR4) & NVIRT_CR4_PAE) != 0 &&
+        (NVI_GET02(v, GUEST_EFER) & NVIRT_EFER_LMA) == 0) {
+        (void)NVI_GET02(v, GUEST_PDPTE0);
+        (void)NVI_GET02(v, GUEST_PDPTE1);
+        (void)NVI_GET02(v, GUEST_PDPTE2);
+        (void)NVI_GET02(v, GUEST_PDPTE3);
+    }
+}
+
+void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *info)
+{
+    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02].image;
+    struct nvi_vmx_live live;
+
+    nvi_vmx_forced_exit_done(v);
+    fetch_l2_state(v);
+    if (v->error != NVIRT_OK) {
+        return;
+    }
+    v->stats.nested_exits++;
+    nvi_vmx_save_guest_state(vmcs02, &v->vmcs12);
+    nvi_vmx_save_exit_info(info, &v->vmcs12);
+    if (nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr, v->vmcs12.exit_msr_store_count,
+                               vmcs02) != 0) {
+        nvi_vmx_abort(v, NVIRT_VMX_ABORT_SAVE_MSR);
+        return;
+    }
+    live = nvi_vmx_live_at_exit(vmcs02, &v->vmcs12, info);
+    load_l1(v, &live);
+}
+
+void nvi_vmx_entry_failure(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t qualification,
+                           const struct nvi_vmx_live *live)
+{
+    v->stats.entries_refused++;
+    nvi_vmx_save_entry_failure(reason, qualification, &v->vmcs12);
+    load_l1(v, live);
+}

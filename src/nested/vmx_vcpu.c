@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02 and one for its MSR
+ * bitmap; ended without a pin or page left behind.
+ */
+#include "nested/vmx_internal.h"
+
+#include "nested/vm_internal.h"
+
+NVIRT_STATIC_ASSERT(sizeof(struct nvirt_vmx_vcpu) <= NVIRT_VMX_VCPU_SIZE,
+                    "the announced size must hold the object");
+
+/* ---- checks of what the host gives ---- */
+
+static bool vpids_are_usable(const struct nvirt_vmx_vcpu_config *config)
+{
+    for (uint32_t i = 0; i < config->vpid_count; i++) {
+        if (config->vpids[i] == 0 || config->vpids[i] == config->vpid01) {
+            return false;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (config->vpids[i] == config->vpids[j]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Bits 63:32 of a capability MSR are the controls that may be 1. */
+static bool may_be_one(uint64_t capability, uint64_t control)
+{
+    return ((capability >> 32) & control) != 0;
+}
+
+static bool cpu_suffices(const struct nvirt_vmx_caps *cpu)
+{
+    return may_be_one(cpu->proc, NVIRT_VMX_PROC_SECONDARY) &&
+           may_be_one(cpu->proc, NVIRT_VMX_PROC_MSR_BITMAPS) &&
+           may_be_one(cpu->proc2, NVIRT_VMX_PROC2_EPT) &&
+           may_be_one(cpu->exit, NVIRT_VMX_EXIT_CTL_SAVE_EFER) &&
+           may_be_one(cpu->exit, NVIRT_VMX_EXIT_CTL_SAVE_PAT) &&
+           may_be_one(cpu->entry, NVIRT_VMX_ENTRY_CTL_LOAD_EFER) &&
+           may_be_one(cpu->entry, NVIRT_VMX_ENTRY_CTL_LOAD_PAT) &&
+           (cpu->ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT) != 0;
+}
+
+static bool offer_is_within(uint64_t offer, uint64_t cpu)
+{
+    return ((offer & ~cpu) >> 32) == 0;
+}
+
+static bool offer_suits(const struct nvirt_vmx_caps *offer, const struct nvirt_vmx_caps *cpu)
+{
+    return offer_is_within(offer->pin, cpu->pin) && offer_is_within(offer->proc, cpu->proc) &&
+           offer_is_within(offer->proc2, cpu->proc2) && offer_is_within(offer->exit, cpu->exit) &&
+           offer_is_within(offer->entry, cpu->entry) && offer->cpu.physical_bits >= 32 &&
+           offer->cpu.physical_bits <= 52 && offer->cpu.linear_bits >= 48 &&
+           offer->cpu.linear_bits <= 57;
+}
+
+static enum nvirt_status check_config(const void *memory, size_t bytes,
+                                      const struct nvirt_vmx_vcpu_config *config)
+{
+    if (config->vm == NULL || config->cpu == NULL || config->offer == NULL ||
+        (config->vpids == NULL && config->vpid_count != 0)) {
+        return NVIRT_ERR_NULL;
+    }
+    if (((uintptr_t)memory & (NVIRT_VMX_VCPU_ALIGN - 1u)) != 0 ||
+        (config->vmcs01.value & ~NVIRT_PAGE_MASK) != 0) {
+        return NVIRT_ERR_ALIGNMENT;
+    }
+    if (bytes < NVIRT_VMX_VCPU_SIZE) {
+        return NVIRT_ERR_SIZE;
+    }
+    if (config->index >= NVIRT_VM_MAX_VCPUS || config->vpid_count > NVIRT_VMX_MAX_VPIDS ||
+        !vpids_are_usable(config)) {
+        return NVIRT_ERR_RANGE;
+    }
+    return cpu_suffices(config->cpu) && offer_suits(config->offer, config->cpu)
+               ? NVIRT_OK
+               : NVIRT_ERR_CAPABILITY;
+}
+
+/* ---- init ---- */
+
+static void init_ept_config(struct nvirt_vmx_vcpu *v)
+{
+    uint64_t offer = v->offer.ept_vpid;
+    uint64_t cpu = v->caps.ept_vpid;
+
+    v->ept.physical_bits = v->offer.cpu.physical_bits;
+    v->ept.execute_only = (offer & NVIRT_VMX_EPT_CAP_EXECUTE_ONLY) != 0;
+    v->ept.page_2m = (offer & NVIRT_VMX_EPT_CAP_2M) != 0;
+    v->ept.page_1g = (offer & NVIRT_VMX_EPT_CAP_1G) != 0;
+    v->ept.cpu_2m = (cpu & NVIRT_VMX_EPT_CAP_2M) != 0;
+    v->ept.cpu_1g = (cpu & NVIRT_VMX_EPT_CAP_1G) != 0;
+    v->ept.cpu_wb = (cpu & NVIRT_VMX_EPT_CAP_WB) != 0;
+}
+
+static enum nvirt_status init_tlb(struct nvirt_vmx_vcpu *v,
+                                  const struct nvirt_vmx_vcpu_config *config)
+{
+    uint64_t cpu = v->caps.ept_vpid;
+    uint32_t tags[NVIRT_VMX_MAX_VPIDS];
+    struct nvirt_tlb_caps caps;
+    bool vpids = may_be_one(v->caps.proc2, NVIRT_VMX_PROC2_VPID) &&
+                 (cpu & NVIRT_VMX_VPID_CAP_INVVPID) != 0;
+
+    __builtin_memset(&caps, 0, sizeof caps);
+    caps.invvpid_address = (cpu & NVIRT_VMX_VPID_CAP_ADDRESS) != 0;
+    caps.invvpid_single = (cpu & NVIRT_VMX_VPID_CAP_SINGLE) != 0;
+    caps.invvpid_not_global = (cpu & NVIRT_VMX_VPID_CAP_SINGLE_NON_GLOBAL) != 0;
+    caps.invept_single = (cpu & NVIRT_VMX_EPT_CAP_INVEPT_SINGLE) != 0;
+    for (uint32_t i = 0; i < config->vpid_count; i++) {
+        tags[i] = config->vpids[i];
+    }
+    return nvirt_tlb_init(&v->tlb, &caps, vpids ? config->vpid01 : 0, tags,
+                          vpids ? config->vpid_count : 0);
+}
+
+static enum nvirt_status init_parts(struct nvirt_vmx_vcpu *v,
+                                    const struct nvirt_vmx_vcpu_config *config)
+{
+    enum nvirt_status status = init_tlb(v, config);
+
+    if (status == NVIRT_OK) {
+        status = nvi_mmu_init(&v->mmu, v->vm, &v->stats, v->roots, NVI_MMU_DEFAULT_ROOTS);
+    }
+    if (status == NVIRT_OK) {
+        status = nvirt_port_page_alloc(v->port, &v->hw[NVI_02].hpa);
+    }
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    status = nvirt_port_page_alloc(v->port, &v->msr_bitmap02);
+    if (status != NVIRT_OK) {
+        nvirt_port_page_free(v->port, v->hw[NVI_02].hpa);
+    }
+    return status;
+}
+
+static void init_pages(struct nvirt_vmx_vcpu *v)
+{
+    uint32_t revision = (uint32_t)(v->caps.basic & NVIRT_VMX_BASIC_REVISION);
+    uint8_t *vmcs02 = nvirt_port_page_pointer(v->port, v->hw[NVI_02].hpa);
+
+    __builtin_memset(vmcs02, 0, NVIRT_PAGE_SIZE);
+    __builtin_memcpy(vmcs02, &revision, sizeof revision);
+    /* Every MSR exits; the few that may pass are opened at each entry. */
+    __builtin_memset(nvirt_port_page_pointer(v->port, v->msr_bitmap02), 0xff, NVIRT_PAGE_SIZE);
+}
+
+static void init_object(struct nvirt_vmx_vcpu *v, const struct nvirt_vmx_vcpu_config *config)
+{
+    __builtin_memset(v, 0, sizeof *v);
+    v->index = config->index;
+    v->level = 1;
+    v->vm = config->vm;
+    v->port = config->vm->port;
+    v->msr_bitmap01 = config->msr_bitmap;
+    v->caps = *config->cpu;
+    v->offer = *config->offer;
+    v->hw[NVI_01].hpa = config->vmcs01;
+    v->current = NVI_NONE;
+    v->vmx.current = NVI_NO_VMCS;
+    v->vmx.feature_control = NVIRT_FEATURE_CONTROL_LOCK | NVIRT_FEATURE_CONTROL_VMX;
+    init_ept_config(v);
+    nvi_hw_field_sets(v);
+}
+
+enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes,
+                                      const struct nvirt_vmx_vcpu_config *config,
+                                      struct nvirt_vmx_vcpu **vcpu)
+{
+    struct nvirt_vmx_vcpu *v = memory;
+    enum nvirt_status status;
+
+    if (memory == NULL || config == NULL || vcpu == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    status = check_config(memory, bytes, config);
+    if (status == NVIRT_OK) {
+        status = nvi_vm_add_vcpu(config->vm);
+    }
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    init_object(v, config);
+    status = init_parts(v, config);
+    if (status != NVIRT_OK) {
+        nvi_vm_remove_vcpu(config->vm);
+        return status;
+    }
+    init_pages(v);
+    v->magic = NVI_VMX_MAGIC;
+    *vcpu = v;
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu)
+{
+    if (vcpu == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (vcpu->magic != NVI_VMX_MAGIC || (vcpu->home != NULL && vcpu->home != cpu)) {
+        return NVIRT_ERR_STATE;
+    }
+    vcpu->cpu = cpu;
+    vcpu->error = NVIRT_OK;
+    nvi_hw_clear(vcpu, NVI_02);
+    nvi_hw_clear(vcpu, NVI_01);
+    nvi_vmcs12_store(vcpu);
+    nvi_vmx_unpin_all(vcpu);
+    nvi_mmu_destroy(&vcpu->mmu);
+    nvirt_port_page_free(vcpu->port, vcpu->msr_bitmap02);
+    nvirt_port_page_free(vcpu->port, vcpu->hw[NVI_02].hpa);
+    nvi_vm_remove_vcpu(vcpu->vm);
+    vcpu->magic = 0;
+    return vcpu->error;
+}
+
+uint32_t nvi_vmx_cpu_number(struct nvirt_vmx_vcpu *v)
+{
+    uint32_t slot;
+
+    for (uint32_t i = 0; i < NVI_VMX_KNOWN_CPUS; i++) {
+        if (v->known_cpu[i] == v->cpu) {
+            return v->known_number[i];
+        }
+    }
+    /* A number is never used twice: a CPU that was forgotten comes back as a stranger, and what it
+     * still holds is flushed. */
+    slot = v->next_number % NVI_VMX_KNOWN_CPUS;
+    v->known_cpu[slot] = v->cpu;
+    v->known_number[slot] = v->next_number;
+    return v->next_number++;
+}
