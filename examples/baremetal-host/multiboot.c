@@ -4,6 +4,7 @@
  * (the "a.out kludge"). Everything read from the file is checked against its size first.
  * [Multiboot Specification 0.6.96, "OS image format", "Machine state", "Boot information format"]
  */
+#include "bios_map.h"
 #include "loader.h"
 #include "log.h"
 #include "rt.h"
@@ -259,6 +260,7 @@ void multiboot_load(struct loader *loader, struct l1_entry *entry)
         plan_addresses(&header, offset, size, &plan);
     else
         plan_elf(file, size, &plan);
+    bios_map_install(&loader->map);
     put_in_place(loader, &plan);
     *entry = (struct l1_entry){
         .kind = "Multiboot kernel",
