@@ -31,8 +31,9 @@ struct nvirt_svm_vcpu_config {
     const struct nvirt_svm_caps *offer; /**< What L1 may see (nvirt_svm_caps_offer()). */
     nvirt_hpa vmcb01;                   /**< The host's page for the VMCB that runs L1. */
     nvirt_hpa maps02;                   /**< NVIRT_SVM_MAP_PAGES physically contiguous pages of the
-                                             host's for the permission maps of L2; known to
-                                             nvirt_port_page_pointer(), nvirt's until destroyed. */
+                                             host's for the permission maps of L2, nvirt's until
+                                             destroyed, */
+    void *maps02_memory;                /**< and where nvirt reaches them: contiguous too. */
     const uint8_t *msrpm01;             /**< L0's MSR permission map for L1 (NVIRT_SVM_MSRPM_BYTES),
                                              as vmcb01 names it. Null: L0 wants every MSR of L2. */
     const uint8_t *iopm01;              /**< L0's I/O permission map for L1 (NVIRT_SVM_IOPM_BYTES).
@@ -89,6 +90,8 @@ struct nvirt_svm_run {
     bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it decides
                                on physical interrupts where V_INTR_MASKING is set. */
     uint32_t level;
+    bool branch_barrier;  /**< L2 was left for L1 by an event that waited: the host's IBPB, if any,
+                               belongs here (also told by nvirt_svm_exit()). */
 };
 
 /**

@@ -368,6 +368,7 @@ struct nvirt_svm_caps {
     bool pages_1g;         /**< 1 GiB pages. */
     bool long_mode;
     bool nx;
+    bool pse36;            /**< 40-bit addresses in 4 MiB pages. */
     uint64_t efer_valid;   /**< EFER bits that may be 1. */
     uint64_t cr4_valid;    /**< CR4 bits that may be 1. */
 };

@@ -118,11 +118,12 @@ enum nvirt_status nvirt_svm_caps_decode(const struct nvirt_svm_cpuid *cpuid,
     caps->cr4_valid = open_gates(cpuid, cr4_gates, COUNT(cr4_gates)) | CR4_PCE;
     caps->long_mode = (caps->efer_valid & NVIRT_SVM_EFER_LME) != 0;
     caps->nx = (caps->efer_valid & NVIRT_SVM_EFER_NXE) != 0;
+    caps->pse36 = ((cpuid->edx_1 >> 17) & 1u) != 0;
     caps->pages_1g = ((cpuid->edx_80000001 >> 26) & 1u) != 0;
     /* A leaf that makes no sense must not turn into a shift beyond the word. */
     bits = cpuid->eax_80000008 & 0xffu;
     caps->physical_bits = (uint8_t)(bits < 32 || bits > 52 ? 36u : bits);
-    caps->linear_bits = (caps->cr4_valid & NVI_CR4_LA57) != 0 ? 57u : 48u;
+    caps->linear_bits = (caps->cr4_valid & NVIRT_CR4_LA57) != 0 ? 57u : 48u;
     caps->revision = (uint8_t)(cpuid->eax_8000000a & 0xffu);
     caps->asid_count = cpuid->ebx_8000000a;
     caps->features = cpuid->edx_8000000a;
@@ -147,7 +148,7 @@ enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
     /* The flush engine keeps L1's ASIDs apart whatever the CPU can flush. */
     offer->features = (cpu->features & FEATURES_PASSED) | NVIRT_SVM_FEATURE_FLUSH_BY_ASID;
     /* Shadow stacks of L2 would need state that no transition moves yet. */
-    offer->cr4_valid &= ~NVI_CR4_CET;
+    offer->cr4_valid &= ~NVIRT_CR4_CET;
     return NVIRT_OK;
 }
 

@@ -70,7 +70,7 @@ static enum nvi_svm_rule check_registers(const struct nvirt_vmcb *v,
                                          const struct nvirt_svm_caps *offer)
 {
     NVIRT_RULE(SVM_EFER_SVME, (v->efer & NVIRT_SVM_EFER_SVME) != 0);
-    NVIRT_RULE(SVM_CR0_CD_NW, (v->cr0 & NVI_CR0_NW) == 0 || (v->cr0 & NVI_CR0_CD) != 0);
+    NVIRT_RULE(SVM_CR0_CD_NW, (v->cr0 & NVIRT_CR0_NW) == 0 || (v->cr0 & NVIRT_CR0_CD) != 0);
     NVIRT_RULE(SVM_CR0_HIGH, (v->cr0 >> 32) == 0);
     NVIRT_RULE(SVM_CR3_RESERVED, address_is_in_range(v->cr3, offer->physical_bits));
     NVIRT_RULE(SVM_CR4_RESERVED, (v->cr4 & ~offer->cr4_valid) == 0);
@@ -81,7 +81,7 @@ static enum nvi_svm_rule check_registers(const struct nvirt_vmcb *v,
 
 static enum nvi_svm_rule check_mode(const struct nvirt_vmcb *v, const struct nvirt_svm_caps *offer)
 {
-    bool enters_long = (v->efer & NVIRT_SVM_EFER_LME) != 0 && (v->cr0 & NVI_CR0_PG) != 0;
+    bool enters_long = (v->efer & NVIRT_SVM_EFER_LME) != 0 && (v->cr0 & NVIRT_CR0_PG) != 0;
     bool cs_l_and_d =
         (v->cs.attrib & (NVIRT_VMCB_SEG_L | NVIRT_VMCB_SEG_DB)) ==
         (NVIRT_VMCB_SEG_L | NVIRT_VMCB_SEG_DB);
@@ -90,8 +90,8 @@ static enum nvi_svm_rule check_mode(const struct nvirt_vmcb *v, const struct nvi
                offer->long_mode ||
                    (v->efer & (NVIRT_SVM_EFER_LME | NVIRT_SVM_EFER_LMA)) == 0);
     NVIRT_RULE(SVM_EFER_RESERVED, (v->efer & ~offer->efer_valid) == 0);
-    NVIRT_RULE(SVM_LONG_MODE_PAE, !enters_long || (v->cr4 & NVI_CR4_PAE) != 0);
-    NVIRT_RULE(SVM_LONG_MODE_PE, !enters_long || (v->cr0 & NVI_CR0_PE) != 0);
+    NVIRT_RULE(SVM_LONG_MODE_PAE, !enters_long || (v->cr4 & NVIRT_CR4_PAE) != 0);
+    NVIRT_RULE(SVM_LONG_MODE_PE, !enters_long || (v->cr0 & NVIRT_CR0_PE) != 0);
     NVIRT_RULE(SVM_LONG_MODE_CS, !enters_long || !cs_l_and_d);
     return NVI_SVM_RULE_NONE;
 }
@@ -108,7 +108,7 @@ static enum nvi_svm_rule check_controls(const struct nvirt_vmcb *v,
     NVIRT_RULE(SVM_IOPM_RANGE,
                map_is_in_range(v->iopm_base, NVIRT_SVM_IOPM_BYTES, offer->physical_bits));
     NVIRT_RULE(SVM_EVENT_TYPE, !event_is_valid(v) || event_type_exists(event_type(v)));
-    NVIRT_RULE(SVM_EVENT_VECTOR, !exception || (vector < 32 && vector != NVI_VECTOR_NMI));
+    NVIRT_RULE(SVM_EVENT_VECTOR, !exception || (vector < 32 && vector != NVIRT_VECTOR_NMI));
     NVIRT_RULE(SVM_ASID_ZERO, v->asid != 0);
     NVIRT_RULE(SVM_TLB_CONTROL, tlb_control_exists(v->tlb_control, offer));
     return NVI_SVM_RULE_NONE;

@@ -88,7 +88,7 @@ void nvi_svm_merge_controls(const struct nvi_svm_merge_in *in, struct nvirt_vmcb
  * with a value that disagrees, so they never see one. */
 static uint64_t consistent_efer(const struct nvirt_vmcb *v)
 {
-    bool active = (v->efer & NVIRT_SVM_EFER_LME) != 0 && (v->cr0 & NVI_CR0_PG) != 0;
+    bool active = (v->efer & NVIRT_SVM_EFER_LME) != 0 && (v->cr0 & NVIRT_CR0_PG) != 0;
 
     return active ? (v->efer | NVIRT_SVM_EFER_LMA) : (v->efer & ~NVIRT_SVM_EFER_LMA);
 }
@@ -108,7 +108,7 @@ static void merge_registers(const struct nvirt_vmcb *vmcb12, struct nvirt_vmcb *
     nvirt_vmcb_set_cr0(vmcb02, vmcb12->cr0);
     nvirt_vmcb_set_dr7(vmcb02, vmcb12->dr7);
     nvirt_vmcb_set_dr6(vmcb02, vmcb12->dr6);
-    nvirt_vmcb_set_rflags(vmcb02, vmcb12->rflags | NVI_RFLAGS_FIXED);
+    nvirt_vmcb_set_rflags(vmcb02, vmcb12->rflags | NVIRT_RFLAGS_FIXED1);
     nvirt_vmcb_set_rip(vmcb02, vmcb12->rip);
     nvirt_vmcb_set_rsp(vmcb02, vmcb12->rsp);
     nvirt_vmcb_set_rax(vmcb02, vmcb12->rax);

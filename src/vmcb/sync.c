@@ -16,9 +16,9 @@ void nvi_svm_snapshot(const struct nvirt_vmcb *page, struct nvirt_vmcb *snapshot
     const uint8_t *from = (const uint8_t *)page;
     uint8_t *to = (uint8_t *)snapshot;
 
-    memset(snapshot, 0, sizeof *snapshot);
-    memcpy(to, from, CONTROL_END);
-    memcpy(to + SAVE_BEGIN, from + SAVE_BEGIN, SAVE_END - SAVE_BEGIN);
+    __builtin_memset(snapshot, 0, sizeof *snapshot);
+    __builtin_memcpy(to, from, CONTROL_END);
+    __builtin_memcpy(to + SAVE_BEGIN, from + SAVE_BEGIN, SAVE_END - SAVE_BEGIN);
     /* L1 writes its page while this runs if it likes: everything from here on uses the copy, and
      * the compiler must not fetch a field again. */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -64,7 +64,7 @@ void nvi_svm_save_guest(const struct nvirt_vmcb *vmcb02, const struct nvirt_svm_
     vmcb12->event_inj &= ~NVIRT_SVM_EVENT_VALID;
     vmcb12->next_rip = vmcb02->next_rip;
     vmcb12->insn_count = vmcb02->insn_count;
-    memcpy(vmcb12->insn_bytes, vmcb02->insn_bytes, sizeof vmcb12->insn_bytes);
+    __builtin_memcpy(vmcb12->insn_bytes, vmcb02->insn_bytes, sizeof vmcb12->insn_bytes);
 }
 
 void nvi_svm_write_back(const struct nvirt_vmcb *snapshot, const struct nvirt_svm_caps *offer,
@@ -86,7 +86,7 @@ void nvi_svm_write_back(const struct nvirt_vmcb *snapshot, const struct nvirt_sv
     }
     if ((offer->features & NVIRT_SVM_FEATURE_DECODE_ASSISTS) != 0) {
         page->insn_count = snapshot->insn_count;
-        memcpy(page->insn_bytes, snapshot->insn_bytes, sizeof page->insn_bytes);
+        __builtin_memcpy(page->insn_bytes, snapshot->insn_bytes, sizeof page->insn_bytes);
     }
 }
 
@@ -102,10 +102,10 @@ void nvi_svm_load_host(const struct nvirt_vmcb *vmcb02, bool np12, struct nvirt_
 {
     /* The registers that VMRUN saved are still in vmcb01: nothing ran on it meanwhile. What follows
      * is what #VMEXIT forces, and the registers that L1 and L2 share. */
-    nvirt_vmcb_set_cr0(vmcb01, vmcb01->cr0 | NVI_CR0_PE);
-    nvirt_vmcb_set_rflags(vmcb01, vmcb01->rflags & ~NVI_RFLAGS_VM);
+    nvirt_vmcb_set_cr0(vmcb01, vmcb01->cr0 | NVIRT_CR0_PE);
+    nvirt_vmcb_set_rflags(vmcb01, vmcb01->rflags & ~NVIRT_RFLAGS_VM);
     nvirt_vmcb_set_cpl(vmcb01, 0);
-    nvirt_vmcb_set_dr7(vmcb01, NVI_DR7_OFF);
+    nvirt_vmcb_set_dr7(vmcb01, NVIRT_DR7_DEFAULT);
     nvirt_vmcb_set_dr6(vmcb01, vmcb02->dr6);
     nvirt_vmcb_set_cr2(vmcb01, vmcb02->cr2);
     nvirt_vmcb_set_int_state(vmcb01, 0);
@@ -159,8 +159,8 @@ uint64_t nvi_svm_normal_event(uint64_t exit_int_info)
     exit_int_info &= ~NVIRT_SVM_EVENT_RESERVED;
     /* Exceptions have vectors below 32, and 2 is the NMI's. An emulator that calls an interrupted
      * interrupt an exception would have its own report refused when it is injected again. */
-    if (type == NVIRT_SVM_EVENT_EXCEPTION && (vector >= 32 || vector == NVI_VECTOR_NMI)) {
-        uint64_t real = vector == NVI_VECTOR_NMI ? NVIRT_SVM_EVENT_NMI : NVIRT_SVM_EVENT_INTR;
+    if (type == NVIRT_SVM_EVENT_EXCEPTION && (vector >= 32 || vector == NVIRT_VECTOR_NMI)) {
+        uint64_t real = vector == NVIRT_VECTOR_NMI ? NVIRT_SVM_EVENT_NMI : NVIRT_SVM_EVENT_INTR;
 
         exit_int_info &= ~(NVIRT_SVM_EVENT_TYPE | NVIRT_SVM_EVENT_EV);
         exit_int_info &= NVIRT_BITS(31, 0);

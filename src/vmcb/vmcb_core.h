@@ -8,42 +8,10 @@
 #define NVIRT_SRC_VMCB_CORE_H
 
 #include <nvirt/vmcb.h>
+#include <nvirt/x86.h>
 
-/* The compiler itself may call these; a freestanding build has no header for them. */
-void *memcpy(void *to, const void *from, size_t bytes);
-void *memset(void *to, int value, size_t bytes);
-
-/* Register bits that the checks and the merge look at. */
-#define NVI_CR0_PE NVIRT_BIT(0)
-#define NVI_CR0_WP NVIRT_BIT(16)
-#define NVI_CR0_NW NVIRT_BIT(29)
-#define NVI_CR0_CD NVIRT_BIT(30)
-#define NVI_CR0_PG NVIRT_BIT(31)
-#define NVI_CR4_PSE NVIRT_BIT(4)
-#define NVI_CR4_PAE NVIRT_BIT(5)
-#define NVI_CR4_LA57 NVIRT_BIT(12)
-#define NVI_CR4_SMEP NVIRT_BIT(20)
-#define NVI_CR4_SMAP NVIRT_BIT(21)
-#define NVI_CR4_PKE NVIRT_BIT(22)
-#define NVI_CR4_CET NVIRT_BIT(23)
-#define NVI_RFLAGS_FIXED NVIRT_BIT(1)
-#define NVI_RFLAGS_TF NVIRT_BIT(8)
-#define NVI_RFLAGS_IF NVIRT_BIT(9)
-#define NVI_RFLAGS_RF NVIRT_BIT(16)
-#define NVI_RFLAGS_VM NVIRT_BIT(17)
-#define NVI_RFLAGS_AC NVIRT_BIT(18)
+/** DR6.BS: a single step. */
 #define NVI_DR6_BS NVIRT_BIT(14)
-/** DR7 with every breakpoint off. */
-#define NVI_DR7_OFF UINT64_C(0x400)
-
-/* Exception vectors that nvirt raises itself. */
-#define NVI_VECTOR_DB 1u
-#define NVI_VECTOR_NMI 2u
-#define NVI_VECTOR_BP 3u
-#define NVI_VECTOR_OF 4u
-#define NVI_VECTOR_UD 6u
-#define NVI_VECTOR_GP 13u
-#define NVI_VECTOR_SX 30u
 
 /* ---- check.c ---- */
 
@@ -138,7 +106,8 @@ enum nvi_svm_action {
     NVI_SVM_INSTRUCTION,  /**< An SVM instruction L1 lets L2 execute: nvirt does it. */
     NVI_SVM_UNDEFINED,    /**< An instruction that is #UD for L2. */
     NVI_SVM_DEAD,         /**< Shutdown of L2 that L1 did not ask for: L1 is gone too. */
-    NVI_SVM_REFUSED       /**< Hardware refused vmcb02. */
+    NVI_SVM_REFUSED,      /**< Hardware refused vmcb02. */
+    NVI_SVM_RESUME        /**< Nobody's any more: L2 goes on. */
 };
 
 /** Decides by vmcb12's intercepts alone. Every code has an answer. */

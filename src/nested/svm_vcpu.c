@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of an SVM vCPU object, and the small calls around it.
+ */
+#include "nested/svm_internal.h"
+#include "nested/vm_internal.h"
+
+NVIRT_STATIC_ASSERT(sizeof(struct nvirt_svm_vcpu) <= NVIRT_SVM_VCPU_SIZE, "vCPU object size");
+
+#define IOPM_OFFSET ((uint64_t)NVIRT_SVM_MSRPM_BYTES)
+
+static bool is_page(nvirt_hpa hpa)
+{
+    return (hpa.value & ~NVIRT_PAGE_MASK) == 0;
+}
+
+static bool asids_are_valid(const struct nvirt_svm_vcpu_config *config)
+{
+    if (config->asid_count == 0 || config->asid_count > NVIRT_SVM_MAX_ASIDS ||
+        config->asid01 == 0 || config->asid01 >= config->cpu->asid_count) {
+        return false;
+    }
+    for (uint32_t i = 0; i < config->asid_count; i++) {
+        uint32_t asid = config->asids[i];
+
+        if (asid == 0 || asid >= config->cpu->asid_count || asid == config->asid01) {
+            return false;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (config->asids[j] == asid) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Offered beyond the CPU's: what nvirt does in software. */
+#define FEATURES_IN_SOFTWARE NVIRT_SVM_FEATURE_FLUSH_BY_ASID
+
+static bool offer_is_possible(const struct nvirt_svm_caps *cpu, const struct nvirt_svm_caps *offer)
+{
+    struct nvirt_svm_caps most;
+
+    if (nvirt_svm_caps_offer(cpu, &most) != NVIRT_OK) {
+        return false;
+    }
+    return (offer->features & ~(most.features | FEATURES_IN_SOFTWARE)) == 0 &&
+           (offer->efer_valid & ~most.efer_valid) == 0 &&
+           (offer->cr4_valid & ~most.cr4_valid) == 0 &&
+           offer->physical_bits <= most.physical_bits && offer->physical_bits >= 32 &&
+           offer->linear_bits <= most.linear_bits && (!offer->pages_1g || most.pages_1g) &&
+           (!offer->long_mode || most.long_mode) && (!offer->nx || most.nx);
+}
+
+static enum nvirt_status check_config(const struct nvirt_svm_vcpu_config *config)
+{
+    if (config->vm == NULL || config->cpu == NULL || config->offer == NULL ||
+        config->asids == NULL || config->maps02_memory == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (!is_page(config->vmcb01) || !is_page(config->maps02)) {
+        return NVIRT_ERR_ALIGNMENT;
+    }
+    if (config->index >= NVIRT_VM_MAX_VCPUS || !asids_are_valid(config) ||
+        !nvi_npt_pat_is_usable(config->host_pat)) {
+        return NVIRT_ERR_RANGE;
+    }
+    return offer_is_possible(config->cpu, config->offer) ? NVIRT_OK : NVIRT_ERR_CAPABILITY;
+}
+
+static enum nvirt_status init_engines(struct nvirt_svm_vcpu *v,
+                                      const struct nvirt_svm_vcpu_config *config)
+{
+    struct nvirt_tlb_caps caps = {0};
+    enum nvirt_status status;
+
+    caps.flush_by_asid = (config->cpu->features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0;
+    status = nvirt_tlb_init(&v->tlb, &caps, config->asid01, config->asids, config->asid_count);
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    v->npt.physical_bits = config->offer->physical_bits;
+    v->npt.page_1g = config->offer->pages_1g;
+    v->npt.pse36 = config->offer->pse36;
+    v->npt.cpu_1g = config->cpu->pages_1g;
+    v->npt.cpu_pat = config->host_pat;
+    return nvi_mmu_init(&v->mmu, config->vm, &v->stats, v->roots, NVI_MMU_DEFAULT_ROOTS);
+}
+
+static void init_maps(struct nvirt_svm_vcpu *v, const struct nvirt_svm_vcpu_config *config)
+{
+    v->msrpm02_hpa = config->maps02;
+    v->iopm02_hpa.value = config->maps02.value + IOPM_OFFSET;
+    v->msrpm02 = config->maps02_memory;
+    v->iopm02 = v->msrpm02 + IOPM_OFFSET;
+    v->msrpm01 = config->msrpm01;
+    v->iopm01 = config->iopm01;
+    /* As if every grant had to be taken back: the host's pages hold anything. */
+    v->grants_overflow = true;
+}
+
+static enum nvirt_status init_vcpu(struct nvirt_svm_vcpu *v,
+                                   const struct nvirt_svm_vcpu_config *config)
+{
+    enum nvirt_status status;
+
+    __builtin_memset(v, 0, sizeof *v);
+    v->index = config->index;
+    v->vm = config->vm;
+    v->cpu = *config->cpu;
+    v->offer = *config->offer;
+    v->pass_through = config->interrupts_pass_through;
+    v->level = 1;
+    v->gif = true;
+    status = init_engines(v, config);
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    status = nvirt_port_page_alloc(v->vm->port, &v->vmcb02_hpa);
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    v->vmcb01_hpa = config->vmcb01;
+    v->vmcb01 = nvirt_port_page_pointer(v->vm->port, v->vmcb01_hpa);
+    v->vmcb02 = nvirt_port_page_pointer(v->vm->port, v->vmcb02_hpa);
+    __builtin_memset(v->vmcb02, 0, sizeof *v->vmcb02);
+    init_maps(v, config);
+    v->magic = NVI_SVM_MAGIC;
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes,
+                                      const struct nvirt_svm_vcpu_config *config,
+                                      struct nvirt_svm_vcpu **vcpu)
+{
+    struct nvirt_svm_vcpu *v = memory;
+    enum nvirt_status status;
+
+    if (memory == NULL || config == NULL || vcpu == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (((uintptr_t)memory & (NVIRT_SVM_VCPU_ALIGN - 1)) != 0) {
+        return NVIRT_ERR_ALIGNMENT;
+    }
+    if (bytes < NVIRT_SVM_VCPU_SIZE) {
+        return NVIRT_ERR_SIZE;
+    }
+    status = check_config(config);
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    status = nvi_vm_add_vcpu(config->vm);
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    status = init_vcpu(v, config);
+    if (status != NVIRT_OK) {
+        nvi_vm_remove_vcpu(config->vm);
+        return status;
+    }
+    *vcpu = v;
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *v)
+{
+    if (v == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    nvi_svm_abandon(v);
+    nvi_svm_unpin_all(v);
+    nvi_mmu_destroy(&v->mmu);
+    nvirt_port_page_free(v->vm->port, v->vmcb02_hpa);
+    nvi_vm_remove_vcpu(v->vm);
+    v->magic = 0;
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *v)
+{
+    if (v == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    nvi_svm_abandon(v);
+    nvi_svm_unpin_all(v);
+    __builtin_memset(&v->waiting, 0, sizeof v->waiting);
+    nvirt_vmcb_set_event_inj(v->vmcb01, 0);
+    nvi_mmu_drop_all(&v->mmu);
+    nvirt_tlb_forget(&v->tlb);
+    v->svme = false;
+    v->gif = true;
+    v->vm_cr &= ~NVIRT_SVM_VM_CR_R_INIT;
+    v->prepared = false;
+    return NVIRT_OK;
+}
+
+uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *v)
+{
+    return v == NULL ? 0 : v->level;
+}
+
+struct nvirt_vmcb *nvirt_svm_vmcb(struct nvirt_svm_vcpu *v, uint32_t level)
+{
+    if (v == NULL || level == 0 || level > v->level) {
+        return NULL;
+    }
+    return level == 2 ? v->vmcb02 : v->vmcb01;
+}
+
+enum nvirt_status nvirt_svm_vmcb01_changed(struct nvirt_svm_vcpu *v)
+{
+    if (v == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    v->controls_changed = true;
+    return NVIRT_OK;
+}
+
+const struct nvirt_stats *nvirt_svm_stats(const struct nvirt_svm_vcpu *v)
+{
+    return v == NULL ? NULL : &v->stats;
+}
