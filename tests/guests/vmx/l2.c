@@ -21,9 +21,12 @@ static uint8_t tss[104 + 8] __attribute__((aligned(16)));
 extern const char l2_stubs[], l2_exit_landing[];
 uint64_t l2_enter(struct l2 *state, uint64_t launched);
 
-/* Low memory for real-mode handlers: interrupts there reach only the first megabyte. */
+/*
+ * Low memory for the handlers of real mode, where interrupts reach only the first megabyte. The same
+ * bytes serve 32-bit mode.
+ */
 #define REAL_IVT 0x5000ull
-#define REAL_STUBS 0x6000ull
+#define LOW_STUBS 0x6000ull
 
 const char *l2_mode_name(enum l2_mode mode)
 {
@@ -92,7 +95,7 @@ static void build_l2_tables(enum l2_mode mode)
     }
 }
 
-static void build_l2_descriptors(void)
+static void build_l2_descriptors(enum l2_mode mode)
 {
     uint64_t base = (uint64_t)tss;
 
@@ -102,23 +105,28 @@ static void build_l2_descriptors(void)
     l2_gdt[RT_SEL_TSS / 8 + 1] = base >> 32;
     memset(tss, 0, sizeof(tss));
     *(uint64_t *)(tss + 4) = l2_stack_top() - 4096;
+    tss[102] = 104; /* the I/O permission map lies beyond the limit: no port is allowed */
     for (unsigned v = 0; v < 256; v++) {
         uint64_t stub = (uint64_t)l2_stubs + v * 16u;
 
+        if (mode == L2_FLAT32 || mode == L2_PAE) {
+            l2_idt[v] = (LOW_STUBS + v * 16u) | ((uint64_t)RT_SEL_CS32 << 16) | (0xee00ull << 32);
+            continue;
+        }
         l2_idt[2 * v] = (stub & 0xffffu) | ((uint64_t)RT_SEL_CS64 << 16) | (0xee00ull << 32) |
                         ((stub >> 16 & 0xffffu) << 48);
         l2_idt[2 * v + 1] = stub >> 32;
     }
 }
 
-static void build_real_handlers(void)
+static void build_low_handlers(void)
 {
     uint16_t *ivt = (uint16_t *)REAL_IVT;
-    uint8_t *stubs = (uint8_t *)REAL_STUBS;
+    uint8_t *stubs = (uint8_t *)LOW_STUBS;
 
     for (unsigned v = 0; v < 256; v++) {
         ivt[2 * v] = (uint16_t)(v * 16);
-        ivt[2 * v + 1] = REAL_STUBS >> 4;
+        ivt[2 * v + 1] = LOW_STUBS >> 4;
         /* NOP; VMCALL; IRET, as the 64-bit stubs */
         memcpy(stubs + v * 16, "\x90\x0f\x01\xc1\xcf", 5);
     }
@@ -254,8 +262,8 @@ void l2_reset_in(enum l2_mode mode, uint64_t *region)
     memset(&l2, 0, sizeof(l2));
     l2.mode = mode;
     build_l2_tables(mode);
-    build_l2_descriptors();
-    build_real_handlers();
+    build_l2_descriptors(mode);
+    build_low_handlers();
     write_zeroes();
     write_controls(mode);
     write_host_state();
@@ -350,7 +358,8 @@ bool expect_done(const char *name)
 
 int l2_handler_vector(void)
 {
-    uint64_t base = l2.mode == L2_REAL ? REAL_STUBS : (uint64_t)l2_stubs;
+    bool low = l2.mode != L2_EPT && l2.mode != L2_PLAIN;
+    uint64_t base = low ? LOW_STUBS : (uint64_t)l2_stubs;
     uint64_t offset = l2_rip() - base;
 
     if (l2.reason != R_VMCALL || offset >= 4096 || (offset & 15) != 1)

@@ -23,6 +23,8 @@ static const struct {
     {"entry", test_entry_controls},
     {"guest", test_entry_guest},
     {"switch", test_switch},
+    {"mode", test_modes},
+    {"priority", test_priority},
 };
 
 /* The first word of a Multiboot command line is the image's name. */

@@ -108,8 +108,29 @@ static void fixed_bits(void)
 #undef TRY_WRITE
 }
 
+/* The MSRs that announce VMX are read-only, and so is IA32_FEATURE_CONTROL once it is locked. */
+static void announcement(void)
+{
+    uint64_t control = rt_rdmsr(MSR_FEATURE_CONTROL);
+
+    check_eq(control & 5, 5, "locked_and_enabled");
+    check(!rt_wrmsr_safe(MSR_FEATURE_CONTROL, control), "feature_control_write_faults");
+    for (uint32_t msr = MSR_VMX_BASIC; msr <= MSR_VMX_TRUE_ENTRY; msr++) {
+        uint64_t value = 0;
+
+        check(rt_rdmsr_safe(msr, &value), "read_%x", msr);
+        check(!rt_wrmsr_safe(msr, value) && rt_fault.vector == 13, "write_%x_faults", msr);
+    }
+    check_eq(rt_rdmsr(MSR_VMX_BASIC) >> 55 & 1, 1, "true_controls");
+    check_eq(rt_rdmsr(MSR_VMX_BASIC) >> 31 & 1, 0, "basic_bit_31");
+    check_eq(rt_rdmsr(MSR_VMX_BASIC) >> 50 & 15, 6, "write_back_regions");
+    check(((rt_rdmsr(MSR_VMX_BASIC) >> 32) & 0x1fff) <= 4096, "region_size");
+}
+
 void test_outside_vmx(void)
 {
+    check_group("announced");
+    announcement();
     check_group("before_vmxon");
     rt_write_cr4(rt_read_cr4() | CR4_VMXE);
     all_undefined();

@@ -226,6 +226,38 @@ static void virtual_nmis(enum l2_mode mode)
     unblock_nmi();
 }
 
+/*
+ * IRET ends blocking by NMI before its own stack access faults; the exit says so, and L1 has to block
+ * NMIs again before it lets L2 retry. [SDM 3C "Resuming Guest Software after Handling an Exception"].
+ */
+static void iret_fault(enum l2_mode mode)
+{
+    const uint64_t top = L2_DATA + 2 * 4096 + 0x800;
+
+    l2_reset(mode);
+    ctl_set(F_PIN, PIN_NMI | PIN_VIRTUAL_NMI);
+    vmwrite(F_EXCEPTION_BITMAP, 1u << 14);
+    l2_start(s_w_nops);
+    vmwrite(F_G_RSP, top);
+    vmwrite(F_ENTRY_INTR, INTR_VALID | INTR_TYPE(T_NMI) | 2);
+    (void)l2_run();
+    check_eq((uint64_t)l2_handler_vector(), 2, "iret_fault.nmi");
+    if (mode == L2_PLAIN)
+        l2_paging.data_pt[2] = 0;
+    else
+        l2_ept.data_pt[2] = 0;
+    (void)invept(2, &(struct inv_desc){0, 0});
+    vmwrite(F_G_RIP, vmread(F_G_RIP) + 3);
+    (void)l2_run();
+    check_eq(l2.reason, mode == L2_PLAIN ? R_EXCEPTION : R_EPT_VIOLATION, "iret_fault.exits");
+    if (mode == L2_PLAIN)
+        check_eq(vmread(F_INTR) & INTR_NMI_UNBLOCKED, INTR_NMI_UNBLOCKED, "iret_fault.unblocked");
+    else
+        check_eq(vmread(F_QUALIFICATION) & INTR_NMI_UNBLOCKED, INTR_NMI_UNBLOCKED,
+                 "iret_fault.unblocked");
+    check_eq(vmread(F_G_INTERRUPTIBILITY) & BLOCK_NMI, 0, "iret_fault.not_blocked");
+}
+
 static void preemption_timer(enum l2_mode mode)
 {
     l2_reset(mode);
@@ -304,6 +336,7 @@ void test_windows(void)
         interrupt_window(modes[m]);
         nmis(modes[m]);
         virtual_nmis(modes[m]);
+        iret_fault(modes[m]);
         preemption_timer(modes[m]);
         monitor_trap(modes[m]);
         pending_debug(modes[m]);

@@ -18,5 +18,6 @@ void test_entry_controls(void); /* t_entry.c */
 void test_entry_guest(void);  /* t_entry_guest.c */
 void test_switch(void);       /* t_switch.c: state loaded and saved by transitions */
 void test_modes(void);        /* t_mode.c: real mode, 32-bit, PAE, task switch */
+void test_priority(void);    /* t_priority.c: faults against exits, CPL 3 */
 
 #endif
