@@ -13,14 +13,14 @@ make_iso() {
     dir=$work/tree
     mkdir -p "$dir/boot/grub"
     name=$(basename "$kernel")
-    cp "$kernel" "$dir/boot/kernel"
+    cp "$kernel" "$dir/boot/kernel" || return 1
     {
         echo 'set timeout=0'
         echo 'menuentry "boot" {'
         echo "    multiboot /boot/kernel $name $cmdline"
         while [ $# -gt 0 ]; do
             name=$(basename "$1")
-            cp "$1" "$dir/boot/module$n"
+            cp "$1" "$dir/boot/module$n" || return 1
             echo "    module /boot/module$n $name ${2-}"
             n=$((n + 1))
             shift 2 || shift $#

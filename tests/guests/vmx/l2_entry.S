@@ -4,7 +4,8 @@
  * L1 learns the vector from where L2 stopped. The NOP is there for Bochs, which saves a stale RIP when
  * the first instruction of an NMI handler exits.
  */
-#include "vmx.h"
+/* As in vmx.h, whose constants have a C suffix. */
+#define HOST_RSP 0x6c14
 
         .text
 /*
@@ -20,7 +21,7 @@ l2_enter:
         pushq   %r14
         pushq   %r15
         pushq   %rdi
-        movl    $F_H_RSP, %eax
+        movl    $HOST_RSP, %eax
         vmwrite %rsp, %rax
         movq    %rsp, 128(%rdi)
         testq   %rsi, %rsi
