@@ -208,7 +208,16 @@ static void trace(const char *text, uint64_t value)
     log_trace("%s: 0x%lx", text, value);
 }
 
-static void init_vcpu(void)
+/* A VMCS region as VMPTRLD wants it: zeroed but for the revision identifier. */
+static nvirt_hpa new_vmcs(void)
+{
+    uint64_t page = need_page();
+
+    *(uint32_t *)page = (uint32_t)(vmx.caps.basic & NVIRT_VMX_BASIC_REVISION);
+    return nvirt_hpa_make(page);
+}
+
+static void init_vcpu(uint64_t msr_bitmap)
 {
     static const uint16_t vpids[VPID_L2_COUNT] = {2, 3, 4, 5, 6, 7, 8, 9};
     bool has_vpid = (vmx.caps.proc2 >> 32 & NVIRT_VMX_PROC2_VPID) != 0;
@@ -228,7 +237,8 @@ static void init_vcpu(void)
                                                      .index = 0,
                                                      .cpu = &vmx.caps,
                                                      .offer = &vmx.offer,
-                                                     .vmcs01 = nvirt_hpa_make(need_page()),
+                                                     .vmcs01 = new_vmcs(),
+                                                     .msr_bitmap = (const uint8_t *)msr_bitmap,
                                                      .vpid01 = has_vpid ? VPID_L1 : 0,
                                                      .vpids = vpids,
                                                      .vpid_count = has_vpid ? VPID_L2_COUNT : 0};
@@ -276,10 +286,10 @@ static void vmx_init(const struct l1_entry *entry)
     if (!bm_vmx_enable(vmxon))
         log_fatal("the CPU refused VMXON");
     init_stage2();
-    init_vcpu();
+    vmx_msr_bitmap_fill((uint8_t *)bitmap);
+    init_vcpu(bitmap);
     set_controls();
     set_host_state();
-    vmx_msr_bitmap_fill((uint8_t *)bitmap);
     SET01(MSR_BITMAP, bitmap);
     set_loader_state(entry);
 }

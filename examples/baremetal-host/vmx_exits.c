@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Exits that are the host's own on VMX: CPUID, XSETBV, MSRs that the host follows or that L2 uses
- * without L1's interest, INVD, first touches of memory, hypercalls, and the ways L1 can end.
+ * Exits that are the host's own on VMX: CPUID, XSETBV, the MTRRs that the host follows, INVD, first touches of memory, hypercalls, and the ways L1 can end.
  */
 #include <nvirt/x86.h>
 
@@ -119,32 +118,6 @@ static void follow_mtrrs(void)
     bm_port_memory_changed(&vmx.port);
 }
 
-/* MSRs whose L2 value hardware keeps in the VMCS; for all others the CPU has the one value. */
-static const struct {
-    uint32_t msr;
-    enum nvirt_vmcs_field field;
-} in_vmcs[] = {
-    {NVIRT_MSR_FS_BASE, NVIRT_VMCS_GUEST_FS_BASE},
-    {NVIRT_MSR_GS_BASE, NVIRT_VMCS_GUEST_GS_BASE},
-    {NVIRT_MSR_SYSENTER_CS, NVIRT_VMCS_GUEST_SYSENTER_CS},
-    {NVIRT_MSR_SYSENTER_ESP, NVIRT_VMCS_GUEST_SYSENTER_ESP},
-    {NVIRT_MSR_SYSENTER_EIP, NVIRT_VMCS_GUEST_SYSENTER_EIP},
-    {NVIRT_MSR_DEBUGCTL, NVIRT_VMCS_GUEST_DEBUGCTL},
-    {NVIRT_MSR_PAT, NVIRT_VMCS_GUEST_PAT},
-    {NVIRT_MSR_EFER, NVIRT_VMCS_GUEST_EFER},
-};
-
-static bool vmcs_field_of(uint32_t msr, enum nvirt_vmcs_field *field)
-{
-    for (unsigned i = 0; i < sizeof(in_vmcs) / sizeof(in_vmcs[0]); i++) {
-        if (in_vmcs[i].msr == msr) {
-            *field = in_vmcs[i].field;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool vmx_l1_rdmsr(uint32_t msr, uint64_t *value)
 {
     return rt_rdmsr_safe(msr, value);
@@ -165,61 +138,11 @@ bool vmx_l1_wrmsr(uint32_t msr, uint64_t value)
     return true;
 }
 
-static bool read_msr(uint32_t level, uint32_t msr, uint64_t *value)
-{
-    enum nvirt_vmcs_field field;
-
-    if (!vmcs_field_of(msr, &field))
-        return vmx_l1_rdmsr(msr, value);
-    *value = vmx_get(level, field);
-    return true;
-}
-
-/* The CPU itself judges a value that it would hold: written to it, read back, its own put back. */
-static bool judged(uint32_t msr, uint64_t *value)
-{
-    uint64_t own;
-    bool fine;
-
-    if (!rt_rdmsr_safe(msr, &own))
-        return false;
-    fine = rt_wrmsr_safe(msr, *value) && rt_rdmsr_safe(msr, value);
-    (void)rt_wrmsr_safe(msr, own);
-    return fine;
-}
-
-static bool write_efer(uint32_t level, uint64_t value)
-{
-    uint64_t efer = vmx_get(level, NVIRT_VMCS_GUEST_EFER);
-    bool paging = (vmx_get(level, NVIRT_VMCS_GUEST_CR0) & NVIRT_CR0_PG) != 0;
-
-    if ((value & ~vmx.caps.cpu.efer_valid) != 0 ||
-        (paging && ((value ^ efer) & NVIRT_EFER_LME) != 0))
-        return false;
-    vmx_set(level, NVIRT_VMCS_GUEST_EFER,
-            (value & ~NVIRT_EFER_LMA) | (efer & NVIRT_EFER_LMA));
-    return true;
-}
-
-static bool write_msr(uint32_t level, uint32_t msr, uint64_t value)
-{
-    enum nvirt_vmcs_field field;
-
-    if (msr == NVIRT_MSR_EFER)
-        return write_efer(level, value);
-    if (!vmcs_field_of(msr, &field))
-        return vmx_l1_wrmsr(msr, value);
-    if (!judged(msr, &value))
-        return false;
-    vmx_set(level, field, value);
-    return true;
-}
-
 static void handle_msr(uint32_t level, bool write)
 {
     uint32_t msr = (uint32_t)vmx.gprs.r[NVIRT_RCX];
     uint64_t value = (vmx.gprs.r[NVIRT_RAX] & 0xffffffffu) | (vmx.gprs.r[NVIRT_RDX] << 32);
-    bool ok = write ? write_msr(level, msr, value) : read_msr(level, msr, &value);
+    bool ok = write ? vmx_l1_wrmsr(msr, value) : vmx_l1_rdmsr(msr, &value);
 
     log_trace("%s of MSR 0x%x by L%u%s", write ? "write" : "read", msr, level, ok ? "" : ": #GP");
     if (!ok) {

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VMX on one physical CPU: is it there, turn it on, enter the current VMCS. Interrupts stay off in
+ * root operation. An NMI that hits there is kept for L1: bm_vmx_enter() looks for one as its very
+ * last act, and one that comes after the look sends the CPU back before the entry.
+ */
+#ifndef BM_VMX_CPU_H
+#define BM_VMX_CPU_H
+
+#include <nvirt/port_hot.h>
+
+/* Null when this CPU can run guests as this port wants to; otherwise what is missing. */
+const char *bm_vmx_missing(void);
+
+/*
+ * Enters VMX operation with the zeroed page `vmxon`, and installs the NMI hook. False when the CPU
+ * refused.
+ */
+bool bm_vmx_enable(uint64_t vmxon);
+
+/* What bm_vmx_enter() came to. */
+enum bm_vmx_outcome {
+    BM_VMX_EXIT = 0,         /* the guest ran and exited */
+    BM_VMX_FAIL_INVALID = 1, /* VMfailInvalid */
+    BM_VMX_FAIL_VALID = 2,   /* VMfailValid */
+    BM_VMX_NMI = 3           /* not entered: an NMI is waiting, bm_vmx_take_nmi() */
+};
+
+/*
+ * VMLAUNCH or VMRESUME of the current VMCS, whose HOST_RIP and HOST_RSP are the two below. The
+ * guest's registers but RSP come from and go to `gprs`; CR2 is left alone.
+ */
+enum bm_vmx_outcome bm_vmx_enter(struct nvirt_gprs *gprs, bool launch);
+uint64_t bm_vmx_host_rip(void);
+uint64_t bm_vmx_host_rsp(void);
+
+/* True once for each time NMIs hit the host (several at once count as one, as in the CPU). */
+bool bm_vmx_take_nmi(void);
+
+#endif
