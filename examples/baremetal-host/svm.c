@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The SVM backend: VMCB, permission maps and nested page tables for L1, and the loop that runs it.
- * Physical interrupts and NMIs are L1's own and are not intercepted while its GIF is set.
+ * nvirt stands before and
+ * behind each entry. Physical interrupts and NMIs are L1's own.
  */
 #include "svm.h"
 
@@ -15,6 +16,7 @@
 #define DR7_RESET 0x400u
 #define PAT_RESET UINT64_C(0x0007040600070406)
 #define ASID_L1 1u
+#define VECTOR_SX 30u
 
 #define SEG_CODE32 (NVIRT_VMCB_SEG_P | NVIRT_VMCB_SEG_S | NVIRT_VMCB_SEG_DB | NVIRT_VMCB_SEG_G | 0xbu)
 #define SEG_DATA32 (NVIRT_VMCB_SEG_P | NVIRT_VMCB_SEG_S | NVIRT_VMCB_SEG_DB | NVIRT_VMCB_SEG_G | 0x3u)
@@ -102,14 +104,12 @@ void svm_set_init_state(struct nvirt_vmcb *vmcb)
 /* What L0 must see; everything else L1 does on its own machine. */
 static void set_intercepts(struct nvirt_vmcb *vmcb)
 {
-    static const uint16_t wanted[] = {
-        NVIRT_SVM_EXIT_CPUID,  NVIRT_SVM_EXIT_MSR,    NVIRT_SVM_EXIT_INVD,    NVIRT_SVM_EXIT_INIT,
-        NVIRT_SVM_EXIT_SHUTDOWN, NVIRT_SVM_EXIT_VMRUN, NVIRT_SVM_EXIT_VMMCALL,
-        NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE, NVIRT_SVM_EXIT_STGI,    NVIRT_SVM_EXIT_CLGI,
-        NVIRT_SVM_EXIT_SKINIT, NVIRT_SVM_EXIT_INVLPGA};
+    static const uint16_t wanted[] = {NVIRT_SVM_EXIT_CPUID, NVIRT_SVM_EXIT_MSR, NVIRT_SVM_EXIT_INVD,
+                                      NVIRT_SVM_EXIT_INIT, NVIRT_SVM_EXIT_SHUTDOWN};
 
     for (unsigned i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         nvirt_vmcb_intercept(vmcb, wanted[i], true);
+    nvirt_svm_intercepts_require(vmcb);
 }
 
 /* One bit per port. The MSR map of the same form is svm_exits.c's. */
@@ -132,12 +132,13 @@ static uint64_t make_iopm(struct nvirt_vmcb *vmcb)
 static void init_vmcb01(const struct l1_entry *entry)
 {
     struct nvirt_vmcb *vmcb = svm_vmcb01();
-    uint64_t msrpm = need_pages(NVIRT_SVM_MSRPM_BYTES / 4096);
 
-    svm_msrpm_fill((uint8_t *)msrpm);
+    svm.msrpm = need_pages(NVIRT_SVM_MSRPM_BYTES / 4096);
+    svm_msrpm_fill((uint8_t *)svm.msrpm);
     set_intercepts(vmcb);
-    nvirt_vmcb_set_msrpm_base(vmcb, msrpm);
-    nvirt_vmcb_set_iopm_base(vmcb, make_iopm(vmcb));
+    svm.iopm = make_iopm(vmcb);
+    nvirt_vmcb_set_msrpm_base(vmcb, svm.msrpm);
+    nvirt_vmcb_set_iopm_base(vmcb, svm.iopm);
     nvirt_vmcb_set_asid(vmcb, ASID_L1);
     nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_ALL);
     nvirt_vmcb_set_np_control(vmcb, NVIRT_SVM_NP_ENABLE);
@@ -145,19 +146,111 @@ static void init_vmcb01(const struct l1_entry *entry)
     set_loader_state(vmcb, entry);
 }
 
+void svm_must(enum nvirt_status status, const char *what)
+{
+    if (status != NVIRT_OK)
+        report_stop("%s: %s", what, nvirt_status_name(status));
+}
+
+static void read_caps(struct nvirt_svm_caps *caps)
+{
+    const struct rt_cpuid leaf1 = rt_cpuid(1, 0), ext1 = rt_cpuid(0x80000001u, 0);
+    const struct rt_cpuid ext8 = rt_cpuid(0x80000008u, 0), ext10 = rt_cpuid(0x8000000au, 0);
+    const struct rt_cpuid leaf7 = rt_cpuid(0, 0).eax >= 7 ? rt_cpuid(7, 0) : (struct rt_cpuid){0};
+    const struct nvirt_svm_cpuid cpuid = {
+        .ecx_1 = leaf1.ecx,
+        .edx_1 = leaf1.edx,
+        .ebx_7 = leaf7.ebx,
+        .ecx_7 = leaf7.ecx,
+        .edx_7 = leaf7.edx,
+        .ecx_80000001 = ext1.ecx,
+        .edx_80000001 = ext1.edx,
+        .eax_80000008 = ext8.eax,
+        .ebx_80000008 = ext8.ebx,
+        .eax_8000000a = ext10.eax,
+        .ebx_8000000a = ext10.ebx,
+        .edx_8000000a = ext10.edx,
+        .eax_80000021 =
+            rt_cpuid(0x80000000u, 0).eax >= 0x80000021u ? rt_cpuid(0x80000021u, 0).eax : 0,
+    };
+
+    svm_must(nvirt_svm_caps_decode(&cpuid, caps), "the CPU's SVM capabilities");
+}
+
+static void trace(const char *text, uint64_t value)
+{
+    log_trace("nvirt: %s 0x%lx", text, value);
+}
+
+/* A VM object with one vCPU, all free ASIDs lent to it, most of the pool as its budget. */
+static void init_nvirt(void)
+{
+    static uint8_t memory[NVIRT_SVM_VCPU_SIZE] __attribute__((aligned(NVIRT_SVM_VCPU_ALIGN)));
+    uint32_t asids[NVIRT_SVM_MAX_ASIDS];
+    struct nvirt_svm_caps caps;
+    struct nvirt_vm_config vm = {.port = &svm.port, .page_budget = 0};
+    struct nvirt_svm_vcpu_config config = {.vm = &svm.vm, .interrupts_pass_through = true};
+    uint64_t spare, maps02;
+
+    read_caps(&caps);
+    svm_must(nvirt_svm_caps_offer(&caps, &svm.offer), "what L1 can be offered");
+    svm.port = (struct nvirt_port_vm){.memory = &host.memory,
+                                      .pool = &host.pool,
+                                      .rdmsr = svm_read_msr,
+                                      .wrmsr = svm_write_msr,
+                                      .trace = log_level() >= LOG_TRACE ? trace : NULL};
+    maps02 = need_pages(NVIRT_SVM_MAP_PAGES);
+    config.maps02 = nvirt_hpa_make(maps02);
+    config.maps02_memory = (uint8_t *)maps02;
+    spare = host.pool.total - host.pool.used;
+    vm.page_budget = (uint32_t)(spare - spare / 8);
+    vm.physical_bits = caps.physical_bits;
+    svm_must(nvirt_vm_init(&svm.vm, &vm), "the VM object");
+    config.cpu = &caps;
+    config.offer = &svm.offer;
+    config.vmcb01 = nvirt_hpa_make(svm.vmcb01);
+    config.msrpm01 = (const uint8_t *)svm.msrpm;
+    config.iopm01 = (const uint8_t *)svm.iopm;
+    config.host_pat = rt_rdmsr(NVIRT_SVM_MSR_PAT);
+    config.asid01 = ASID_L1;
+    config.asids = asids;
+    for (uint32_t id = ASID_L1 + 1;
+         id < caps.asid_count && config.asid_count < NVIRT_SVM_MAX_ASIDS; id++)
+        asids[config.asid_count++] = id;
+    svm_must(nvirt_svm_vcpu_init(memory, sizeof(memory), &config, &svm.vcpu), "the vCPU object");
+}
+
+/*
+ * The two events that reach the host's IDT, both while svm_cpu.c sets GIF for one moment: an NMI,
+ * and the #SX into which VM_CR.R_INIT turns an INIT.
+ */
+static bool trap_hook(struct rt_trap_frame *frame)
+{
+    if (frame->vector == 2)
+        svm.nmi_taken = true;
+    return frame->vector == 2 || frame->vector == VECTOR_SX;
+}
+
 static void svm_init(const struct l1_entry *entry)
 {
+    uint32_t features = rt_cpuid(0x8000000au, 0).edx;
     bool has_1g = (rt_cpuid(0x80000001u, 0).edx & (1u << 26)) != 0;
     uint64_t host_save = need_pages(1);
+    uint64_t vm_cr;
 
     svm.vmcb01 = need_pages(1);
     svm.host_state = need_pages(1);
-    svm.has_nrips = (rt_cpuid(0x8000000au, 0).edx & NVIRT_SVM_FEATURE_NRIPS) != 0;
+    svm.has_nrips = (features & NVIRT_SVM_FEATURE_NRIPS) != 0;
+    svm.has_decode_assists = (features & NVIRT_SVM_FEATURE_DECODE_ASSISTS) != 0;
+    rt_set_trap_hook(trap_hook);
     if (!bm_stage2_init(&svm.stage2, BM_STAGE2_NPT, has_1g, &host.memory, &host.pool))
         log_fatal("the page pool is too small to start L1: give pool=MIB more");
     if (!bm_svm_enable(host_save, svm.host_state))
         log_fatal("the CPU refused to enable SVM");
+    if (rt_rdmsr_safe(NVIRT_SVM_MSR_VM_CR, &vm_cr))
+        (void)rt_wrmsr_safe(NVIRT_SVM_MSR_VM_CR, vm_cr | NVIRT_SVM_VM_CR_R_INIT);
     init_vmcb01(entry);
+    init_nvirt();
 }
 
 /* Numbers under which exits are counted: exit codes, as far as they are small. */
@@ -206,14 +299,18 @@ static void record(const struct nvirt_vmcb *vmcb, uint32_t level)
 
 static void svm_run(void)
 {
-    struct nvirt_vmcb *vmcb = svm_vmcb01();
-
     for (;;) {
-        bm_svm_enter(&svm.gprs, svm.vmcb01, svm.vmcb01, false);
-        nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
-        vmcb->event_inj = 0;
-        record(vmcb, 1);
-        svm_handle_exit(vmcb);
+        struct nvirt_svm_run run;
+        struct svm_exit exit;
+
+        svm_must(nvirt_svm_prepare(svm.vcpu, &svm.cpu, &run), "prepare");
+        bm_svm_enter(&svm.gprs, run.vmcb.value, run.state_vmcb.value, run.host_if);
+        record((const struct nvirt_vmcb *)run.vmcb.value, run.level);
+        svm_must(nvirt_svm_exit(svm.vcpu, &svm.cpu, &svm.gprs, &exit.nvirt), "exit");
+        if (exit.nvirt.verdict == NVIRT_VERDICT_DONE)
+            continue;
+        exit.vmcb = nvirt_svm_vmcb(svm.vcpu, exit.nvirt.level);
+        svm_handle_exit(&exit);
     }
 }
 
@@ -226,13 +323,23 @@ static struct segment_view segment_of(const struct nvirt_vmcb_segment *s)
 
 static bool svm_view(uint32_t level, struct cpu_view *v)
 {
-    const struct nvirt_vmcb *vmcb = svm_vmcb01();
-    const struct nvirt_vmcb_segment *segments[6] = {&vmcb->es, &vmcb->cs, &vmcb->ss,
-                                                    &vmcb->ds, &vmcb->fs, &vmcb->gs};
+    const struct nvirt_vmcb *vmcb = nvirt_svm_vmcb(svm.vcpu, level);
+    /* What VMLOAD and VMSAVE move is shared by both levels and always in vmcb01. */
+    const struct nvirt_vmcb *shared = svm_vmcb01();
+    const struct nvirt_vmcb_segment *segments[6];
 
-    if (level != 1)
+    if (vmcb == NULL)
         return false;
-    v->gprs = svm.gprs;
+    segments[0] = &vmcb->es;
+    segments[1] = &vmcb->cs;
+    segments[2] = &vmcb->ss;
+    segments[3] = &vmcb->ds;
+    segments[4] = &shared->fs;
+    segments[5] = &shared->gs;
+    /* Registers outside the VMCB are those of the level that ran last. */
+    memset(v, 0, sizeof(*v));
+    if (level == nvirt_svm_level(svm.vcpu))
+        v->gprs = svm.gprs;
     v->gprs.r[NVIRT_RAX] = vmcb->rax;
     v->gprs.r[NVIRT_RSP] = vmcb->rsp;
     v->rip = vmcb->rip;
@@ -246,27 +353,36 @@ static bool svm_view(uint32_t level, struct cpu_view *v)
     v->dr7 = vmcb->dr7;
     for (unsigned i = 0; i < 6; i++)
         v->segment[i] = segment_of(segments[i]);
-    v->tr = segment_of(&vmcb->tr);
-    v->ldtr = segment_of(&vmcb->ldtr);
+    v->tr = segment_of(&shared->tr);
+    v->ldtr = segment_of(&shared->ldtr);
     v->gdtr = segment_of(&vmcb->gdtr);
     v->idtr = segment_of(&vmcb->idtr);
     return true;
 }
 
+static void print_controls(uint32_t level, const struct nvirt_vmcb *vmcb)
+{
+    log_line("VMCB of L%u", level);
+    log_line("  exit code %lx info1 %lx info2 %lx int_info %lx", vmcb->exit_code, vmcb->exit_info1,
+             vmcb->exit_info2, vmcb->exit_int_info);
+    log_line("  int_ctl %lx int_state %lx event_inj %lx asid %x ncr3 %lx nrip %lx", vmcb->int_ctl,
+             vmcb->int_state, vmcb->event_inj, vmcb->asid, vmcb->n_cr3, vmcb->next_rip);
+}
+
 static void svm_print_exit(void)
 {
-    const struct nvirt_vmcb *vmcb = svm_vmcb01();
+    for (uint32_t level = 1; level <= 2; level++) {
+        const struct nvirt_vmcb *vmcb = nvirt_svm_vmcb(svm.vcpu, level);
 
-    log_line("exit code %lx info1 %lx info2 %lx int_info %lx", vmcb->exit_code, vmcb->exit_info1,
-             vmcb->exit_info2, vmcb->exit_int_info);
-    log_line("int_ctl %lx int_state %lx event_inj %lx asid %x ncr3 %lx nrip %lx", vmcb->int_ctl,
-             vmcb->int_state, vmcb->event_inj, vmcb->asid, vmcb->n_cr3, vmcb->next_rip);
+        if (vmcb != NULL)
+            print_controls(level, vmcb);
+    }
     bm_svm_load_host_state(svm.host_state);
 }
 
 static const struct nvirt_stats *svm_stats(void)
 {
-    return NULL;
+    return nvirt_svm_stats(svm.vcpu);
 }
 
 const struct backend svm_backend = {

@@ -18,55 +18,58 @@
 #define IOIO_STRING (1u << 2)
 #define DR6_BS (UINT64_C(1) << 14)
 
-static void inject(struct nvirt_vmcb *vmcb, uint32_t vector, bool has_error)
+/* An exception for the level that exited; when L1 intercepts it in L2, nvirt makes it L1's exit. */
+static void inject(uint8_t vector, bool has_error)
 {
-    vmcb->event_inj = vector | ((uint64_t)NVIRT_SVM_EVENT_EXCEPTION << NVIRT_SVM_EVENT_TYPE_SHIFT) |
-                      (has_error ? NVIRT_SVM_EVENT_EV : 0) | NVIRT_SVM_EVENT_VALID;
+    const struct nvirt_event event = {
+        .type = NVIRT_EVENT_EXCEPTION, .vector = vector, .has_error_code = has_error};
+
+    svm_must(nvirt_svm_inject(svm.vcpu, &svm.cpu, &event), "injection of an exception");
 }
 
 /* What the end of each instruction does: no more interrupt shadow, single-step trap. */
 static void finish_instruction(struct nvirt_vmcb *vmcb)
 {
-    vmcb->int_state &= ~NVIRT_SVM_INTERRUPT_SHADOW;
+    nvirt_vmcb_set_int_state(vmcb, vmcb->int_state & ~NVIRT_SVM_INTERRUPT_SHADOW);
     if ((vmcb->rflags & RFLAGS_TF) != 0) {
         nvirt_vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
-        inject(vmcb, VECTOR_DB, false);
+        inject(VECTOR_DB, false);
     }
 }
 
-/* Ends the emulated instruction as the CPU would. */
-static void skip(struct nvirt_vmcb *vmcb)
+/* Goes on behind the intercepted instruction. */
+static void skip(const struct svm_exit *exit)
 {
-    uint64_t mask = (vmcb->cs.attrib & NVIRT_VMCB_SEG_L) != 0 ? ~UINT64_C(0) : UINT64_C(0xffffffff);
+    struct nvirt_vmcb *vmcb = exit->vmcb;
+    bool is_64bit = (vmcb->cs.attrib & NVIRT_VMCB_SEG_L) != 0 &&
+                    (vmcb->efer & NVIRT_SVM_EFER_LMA) != 0;
+    uint32_t length;
 
     if (svm.has_nrips) {
-        vmcb->rip = vmcb->next_rip;
+        nvirt_vmcb_set_rip(vmcb, vmcb->next_rip);
+    } else if (nvirt_svm_insn_length(svm.vcpu, exit->nvirt.code, &length) == NVIRT_OK) {
+        nvirt_vmcb_set_rip(vmcb, (vmcb->rip + length) & (is_64bit ? ~UINT64_C(0) : 0xffffffffu));
     } else {
-        uint32_t length = svm_insn_length(vmcb);
-
-        if (length == 0) {
-            inject(vmcb, VECTOR_UD, false);
-            return;
-        }
-        vmcb->rip = (vmcb->rip + length) & mask;
+        /* The bytes were changed behind the CPU's back: what is there now is not known. */
+        inject(VECTOR_UD, false);
+        return;
     }
     finish_instruction(vmcb);
 }
 
-static void handle_cpuid(struct nvirt_vmcb *vmcb)
+static void handle_cpuid(const struct svm_exit *exit)
 {
+    struct nvirt_vmcb *vmcb = exit->vmcb;
     uint32_t leaf = (uint32_t)vmcb->rax;
     struct rt_cpuid r = cpuid_for_guest(leaf, (uint32_t)svm.gprs.r[NVIRT_RCX], vmcb->cr4);
 
-    if (leaf == 0x80000001u)
-        r.ecx &= ~(1u << 2);
     if (leaf == 0x8000000au)
-        memset(&r, 0, sizeof(r));
-    vmcb->rax = r.eax;
+        r = (struct rt_cpuid){svm.offer.revision, svm.offer.asid_count, 0, svm.offer.features};
+    nvirt_vmcb_set_rax(vmcb, r.eax);
     svm.gprs.r[NVIRT_RBX] = r.ebx;
     svm.gprs.r[NVIRT_RCX] = r.ecx;
     svm.gprs.r[NVIRT_RDX] = r.edx;
-    skip(vmcb);
+    skip(exit);
 }
 
 /* --- MSRs ---------------------------------------------------------------------------------------- */
@@ -86,10 +89,9 @@ static void msrpm_set(uint8_t *msrpm, uint32_t msr, uint32_t bits)
 
 void svm_msrpm_fill(uint8_t *msrpm)
 {
-    static const uint32_t held[] = {NVIRT_SVM_MSR_EFER,    NVIRT_SVM_MSR_VM_CR,
-                                    NVIRT_SVM_MSR_IGNNE,   NVIRT_SVM_MSR_SMM_CTL,
-                                    NVIRT_SVM_MSR_HSAVE_PA, NVIRT_SVM_MSR_KEY};
+    static const uint32_t held[] = {NVIRT_SVM_MSR_IGNNE, NVIRT_SVM_MSR_SMM_CTL};
 
+    nvirt_svm_msrpm_require(msrpm);
     for (unsigned i = 0; i < sizeof(held) / sizeof(held[0]); i++)
         msrpm_set(msrpm, held[i], 3);
     /* MTRR writes go to the CPU, but the host's copy must follow. */
@@ -99,118 +101,128 @@ void svm_msrpm_fill(uint8_t *msrpm)
     }
 }
 
-static uint64_t efer_allowed(void)
-{
-    struct rt_cpuid r = rt_cpuid(0x80000001u, 0);
-    uint64_t bits = NVIRT_SVM_EFER_SCE | NVIRT_SVM_EFER_LMA;
-
-    bits |= (r.edx & (1u << 29)) != 0 ? NVIRT_SVM_EFER_LME : 0;
-    bits |= (r.edx & (1u << 20)) != 0 ? NVIRT_SVM_EFER_NXE : 0;
-    bits |= (r.edx & (1u << 25)) != 0 ? NVIRT_SVM_EFER_FFXSR : 0;
-    bits |= (r.ecx & (1u << 17)) != 0 ? NVIRT_SVM_EFER_TCE : 0;
-    return bits;
-}
-
-static bool write_efer(struct nvirt_vmcb *vmcb, uint64_t value)
-{
-    uint64_t changed = vmcb->efer ^ value;
-
-    if ((value & ~efer_allowed()) != 0)
-        return false;
-    if ((changed & NVIRT_SVM_EFER_LME) != 0 && (vmcb->cr0 >> 31) != 0)
-        return false;
-    value = (value & ~NVIRT_SVM_EFER_LMA) | (vmcb->efer & NVIRT_SVM_EFER_LMA);
-    nvirt_vmcb_set_efer(vmcb, value | NVIRT_SVM_EFER_SVME);
-    return true;
-}
-
-static bool write_msr(struct nvirt_vmcb *vmcb, uint32_t msr, uint64_t value)
+bool svm_write_msr(uint32_t msr, uint64_t value)
 {
     uint64_t *slot = bm_mtrrs_slot(&host.memory.mtrrs, msr);
 
-    if (msr == NVIRT_SVM_MSR_EFER)
-        return write_efer(vmcb, value);
-    if (slot != NULL) {
-        if (!rt_wrmsr_safe(msr, value))
-            return false;
-        /* The CPU may drop bits: keep what it kept. */
-        return rt_rdmsr_safe(msr, slot);
-    }
-    return false;
+    if (slot == NULL || !rt_wrmsr_safe(msr, value))
+        return false;
+    bm_port_memory_changed(&svm.port);
+    /* The CPU may drop bits: keep what it kept. */
+    return rt_rdmsr_safe(msr, slot);
 }
 
-static bool read_msr(const struct nvirt_vmcb *vmcb, uint32_t msr, uint64_t *value)
+bool svm_read_msr(uint32_t msr, uint64_t *value)
 {
-    if (msr != NVIRT_SVM_MSR_EFER)
+    const uint64_t *slot = bm_mtrrs_slot(&host.memory.mtrrs, msr);
+
+    if (slot == NULL)
         return false;
-    *value = vmcb->efer & ~NVIRT_SVM_EFER_SVME;
+    *value = *slot;
     return true;
 }
 
-static void handle_msr(struct nvirt_vmcb *vmcb)
+static void handle_msr(const struct svm_exit *exit)
 {
     uint32_t msr = (uint32_t)svm.gprs.r[NVIRT_RCX];
-    uint64_t value = (vmcb->rax & 0xffffffffu) | (svm.gprs.r[NVIRT_RDX] << 32);
-    bool write = vmcb->exit_info1 == 1;
-    bool ok = write ? write_msr(vmcb, msr, value) : read_msr(vmcb, msr, &value);
+    uint64_t value = (exit->vmcb->rax & 0xffffffffu) | (svm.gprs.r[NVIRT_RDX] << 32);
+    bool write = exit->nvirt.info1 == 1;
+    bool ok = write ? svm_write_msr(msr, value) : svm_read_msr(msr, &value);
 
-    log_trace("%s of MSR 0x%x%s", write ? "write" : "read", msr, ok ? "" : ": #GP");
+    log_trace("L%u: %s of MSR 0x%x%s", exit->nvirt.level, write ? "write" : "read", msr,
+              ok ? "" : ": #GP");
     if (!ok) {
-        inject(vmcb, VECTOR_GP, true);
+        inject(VECTOR_GP, true);
         return;
     }
     if (!write) {
-        vmcb->rax = value & 0xffffffffu;
+        nvirt_vmcb_set_rax(exit->vmcb, value & 0xffffffffu);
         svm.gprs.r[NVIRT_RDX] = value >> 32;
     }
-    skip(vmcb);
+    skip(exit);
 }
 
 /* --- the rest ---------------------------------------------------------------------------------- */
 
-static void handle_vmmcall(struct nvirt_vmcb *vmcb)
+static void handle_vmmcall(const struct svm_exit *exit)
 {
-    if (vmcb->rax != HYPERCALL_MAGIC || vmcb->cpl != 0) {
-        inject(vmcb, VECTOR_UD, false);
+    struct nvirt_vmcb *vmcb = exit->vmcb;
+
+    if (exit->nvirt.level != 1 || vmcb->rax != HYPERCALL_MAGIC || vmcb->cpl != 0) {
+        inject(VECTOR_UD, false);
         return;
     }
-    vmcb->rax = hypercall(&svm.gprs);
-    skip(vmcb);
+    nvirt_vmcb_set_rax(vmcb, hypercall(&svm.gprs));
+    skip(exit);
+}
+
+/* An NMI while L1's GIF is 0: the host takes it off the CPU and nvirt keeps it for L1. */
+static void handle_nmi(void)
+{
+    static const struct nvirt_event nmi = {.type = NVIRT_EVENT_NMI, .vector = 2};
+
+    svm.nmi_taken = false;
+    bm_svm_take_nmi(svm.host_state);
+    if (svm.nmi_taken)
+        svm_must(nvirt_svm_inject(svm.vcpu, &svm.cpu, &nmi), "injection of an NMI");
+}
+
+static void handle_init(void)
+{
+    log_info("INIT: L1's processor is reset");
+    bm_svm_take_nmi(svm.host_state);
+    svm_must(nvirt_svm_reset(svm.vcpu), "reset");
+    svm_set_init_state(svm_vmcb01());
+}
+
+static void handle_cr8(const struct svm_exit *exit)
+{
+    bool legal;
+
+    if (!svm_move_cr8(exit->vmcb, &legal))
+        inject(VECTOR_UD, false);
+    else if (!legal)
+        inject(VECTOR_GP, true);
+    else
+        skip(exit);
 }
 
 /*
  * An access to one of the watched ports. EXITINFO1 says what kind, EXITINFO2 is the next RIP
  * [APM 2 "IOIO Intercept"]. String forms are let through by giving the watch up.
  */
-static void handle_io(struct nvirt_vmcb *vmcb)
+static void handle_io(const struct svm_exit *exit)
 {
-    uint32_t info = (uint32_t)vmcb->exit_info1;
+    struct nvirt_vmcb *vmcb = exit->vmcb;
+    uint32_t info = (uint32_t)exit->nvirt.info1;
     uint32_t bytes = (info >> 4) & 7u;
     uint32_t mask = bytes == 4 ? 0xffffffffu : (1u << (bytes * 8)) - 1;
     uint16_t port = (uint16_t)(info >> 16);
 
     if ((info & IOIO_STRING) != 0 || bytes == 0) {
-        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IOIO, false);
+        nvirt_vmcb_intercept(svm_vmcb01(), NVIRT_SVM_EXIT_IOIO, false);
+        svm_must(nvirt_svm_vmcb01_changed(svm.vcpu), "change of intercepts");
         return;
     }
     if ((info & IOIO_IN) != 0) {
         uint32_t value = power_in(port, bytes);
 
-        vmcb->rax = bytes == 4 ? value : (vmcb->rax & ~(uint64_t)mask) | (value & mask);
+        nvirt_vmcb_set_rax(
+            vmcb, bytes == 4 ? value : (vmcb->rax & ~(uint64_t)mask) | (value & mask));
     } else {
         power_out(port, bytes, (uint32_t)vmcb->rax & mask);
     }
-    vmcb->rip = vmcb->exit_info2;
+    nvirt_vmcb_set_rip(vmcb, exit->nvirt.info2);
     finish_instruction(vmcb);
 }
 
-static void handle_npf(struct nvirt_vmcb *vmcb)
+static void handle_npf(const struct svm_exit *exit)
 {
-    uint64_t address = vmcb->exit_info2;
+    uint64_t address = exit->nvirt.level == 2 ? exit->nvirt.l1gpa.value : exit->nvirt.info2;
     struct bm_block block;
 
     if (!bm_translate(&host.memory, address, &block))
-        report_stop("L1 touched 0x%lx, which is %s", address,
+        report_stop("L%u touched 0x%lx, which is %s", exit->nvirt.level, address,
                     address < host.memory.limit ? "the host's own memory"
                                                 : "beyond the CPU's physical addresses");
     if (!bm_stage2_map(&svm.stage2, address))
@@ -218,45 +230,44 @@ static void handle_npf(struct nvirt_vmcb *vmcb)
     log_trace("NPT01: 0x%lx mapped", address);
 }
 
-void svm_handle_exit(struct nvirt_vmcb *vmcb)
+void svm_handle_exit(const struct svm_exit *exit)
 {
-    switch (vmcb->exit_code) {
+    if (exit->nvirt.verdict == NVIRT_VERDICT_L1_SHUTDOWN)
+        report_stop("L1 met a shutdown");
+    switch (exit->nvirt.code) {
     case NVIRT_SVM_EXIT_CPUID:
-        handle_cpuid(vmcb);
+        handle_cpuid(exit);
         break;
     case NVIRT_SVM_EXIT_MSR:
-        handle_msr(vmcb);
+        handle_msr(exit);
         break;
     case NVIRT_SVM_EXIT_VMMCALL:
-        handle_vmmcall(vmcb);
+        handle_vmmcall(exit);
         break;
     case NVIRT_SVM_EXIT_IOIO:
-        handle_io(vmcb);
+        handle_io(exit);
         break;
     case NVIRT_SVM_EXIT_NPF:
-        handle_npf(vmcb);
+        handle_npf(exit);
+        break;
+    case NVIRT_SVM_EXIT_CR8_READ:
+    case NVIRT_SVM_EXIT_CR8_WRITE:
+        handle_cr8(exit);
+        break;
+    case NVIRT_SVM_EXIT_NMI:
+        handle_nmi();
         break;
     case NVIRT_SVM_EXIT_INVD:
         /* INVD would throw away the host's cached writes too. */
         __asm__ volatile("wbinvd" : : : "memory");
-        skip(vmcb);
-        break;
-    case NVIRT_SVM_EXIT_VMRUN:
-    case NVIRT_SVM_EXIT_VMLOAD:
-    case NVIRT_SVM_EXIT_VMSAVE:
-    case NVIRT_SVM_EXIT_STGI:
-    case NVIRT_SVM_EXIT_CLGI:
-    case NVIRT_SVM_EXIT_SKINIT:
-    case NVIRT_SVM_EXIT_INVLPGA:
-        inject(vmcb, VECTOR_UD, false);
+        skip(exit);
         break;
     case NVIRT_SVM_EXIT_INIT:
-        log_info("INIT: L1's processor is reset");
-        svm_set_init_state(vmcb);
+        handle_init();
         break;
     case NVIRT_SVM_EXIT_SHUTDOWN:
-        report_stop("L1 met a shutdown (triple fault)");
+        report_stop("L%u met a shutdown (triple fault)", exit->nvirt.level);
     default:
-        report_stop("unhandled exit 0x%lx of L1", vmcb->exit_code);
+        report_stop("unhandled exit 0x%lx of L%u", exit->nvirt.code, exit->nvirt.level);
     }
 }
