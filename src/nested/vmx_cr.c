@@ -14,7 +14,6 @@
     (NVIRT_CR0_PE | NVIRT_CR0_MP | NVIRT_CR0_EM | NVIRT_CR0_TS | NVIRT_CR0_ET | NVIRT_CR0_NE |     \
      NVIRT_CR0_WP | NVIRT_CR0_AM | NVIRT_CR0_NW | NVIRT_CR0_CD | NVIRT_CR0_PG)
 #define LMSW_BITS (NVIRT_CR0_PE | NVIRT_CR0_MP | NVIRT_CR0_EM | NVIRT_CR0_TS)
-#define PDPTE_RESERVED_LOW (NVIRT_BITS(2, 1) | NVIRT_BITS(8, 5))
 /* 16-bit TSS, available or busy. */
 #define AR_TYPE_16BIT_TSS_BUSY 3u
 
@@ -34,12 +33,6 @@ static uint64_t seen_cr4(struct nvirt_vmx_vcpu *v)
     return seen(NVI_GET(v, GUEST_CR4), NVI_GET(v, CR4_SHADOW), NVI_GET(v, CR4_MASK));
 }
 
-static bool unrestricted_l2(const struct nvirt_vmx_vcpu *v)
-{
-    return (v->vmcs12.proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 &&
-           (v->vmcs12.proc2_controls & NVIRT_VMX_PROC2_UNRESTRICTED) != 0;
-}
-
 /* [SDM 3C "Restrictions on VMX Operation"]: while in VMX operation the fixed bits cannot change;
  * an unrestricted L2 may have PE and PG as it likes. */
 static bool cr0_fits_vmx(const struct nvirt_vmx_vcpu *v, uint64_t cr0)
@@ -49,7 +42,7 @@ static bool cr0_fits_vmx(const struct nvirt_vmx_vcpu *v, uint64_t cr0)
     if (!v->vmx.on) {
         return true;
     }
-    if (v->level == 2 && unrestricted_l2(v)) {
+    if (v->level == 2 && nvi_vmx_unrestricted(&v->vmcs12)) {
         fixed0 &= ~(NVIRT_CR0_PE | NVIRT_CR0_PG);
     }
     return (cr0 & fixed0) == fixed0 && (cr0 & ~v->offer.cr0_fixed1) == 0;
@@ -68,12 +61,10 @@ static bool cr4_fits_vmx(const struct nvirt_vmx_vcpu *v, uint64_t cr4)
 
 bool nvi_vmx_pdptes_read(struct nvirt_vmx_vcpu *v, uint64_t cr3, uint64_t pdpte[4])
 {
-    uint64_t reserved = PDPTE_RESERVED_LOW | ~(NVIRT_BIT(v->offer.cpu.physical_bits) - 1);
-
     /* Bits 4:0 of a PAE CR3 are no part of the address. */
     nvi_vmx_l1_read(v, cr3 & NVIRT_BITS(31, 5), pdpte, 4 * sizeof pdpte[0]);
     for (uint32_t i = 0; i < 4; i++) {
-        if ((pdpte[i] & 1u) != 0 && (pdpte[i] & reserved) != 0) {
+        if (!nvi_vmx_pdpte_is_valid(pdpte[i], v->offer.cpu.physical_bits)) {
             return false;
         }
     }

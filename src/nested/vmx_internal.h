@@ -19,6 +19,7 @@
 #include "mmu/mmu.h"
 #include "paging/paging.h"
 #include "vmcs/merge.h"
+#include "vmcs/vmcs_internal.h"
 
 #define NVI_VMX_MAGIC 0x786d766eu
 #define NVI_FIELD_WORDS ((NVIRT_VMCS_FIELD_COUNT + 63u) / 64u)
@@ -214,11 +215,15 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v);
 /** Forgets nvirt's forced exit after any exit of L2. */
 void nvi_vmx_forced_exit_done(struct nvirt_vmx_vcpu *v);
 
+static inline bool nvi_vmx_is_canonical(const struct nvirt_vmx_vcpu *v, uint64_t address)
+{
+    return nvi_vmx_canonical(address, v->offer.cpu.linear_bits);
+}
+
 /* ---- vmx_operand.c ---- */
 
 bool nvi_vmx_in_64bit_mode(struct nvirt_vmx_vcpu *v);
 uint32_t nvi_vmx_cpl(struct nvirt_vmx_vcpu *v);
-bool nvi_vmx_is_canonical(const struct nvirt_vmx_vcpu *v, uint64_t address);
 /** L1's paging mode, for the walker. */
 void nvi_vmx_paging(struct nvirt_vmx_vcpu *v, struct nvi_paging *mode);
 /** A register of the level that runs, RSP included. */

@@ -75,19 +75,6 @@ bool nvi_vmx_msr_field(uint32_t msr, enum nvirt_vmcs_field *field)
     }
 }
 
-static bool pat_is_valid(uint64_t pat)
-{
-    for (uint32_t i = 0; i < 8; i++) {
-        uint64_t type = (pat >> (8 * i)) & 0xff;
-
-        /* 2 and 3 are reserved, 7 is UC-. */
-        if (type > 7 || type == 2 || type == 3) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool efer_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t value, uint64_t old, uint64_t cr0)
 {
     if ((value & ~(v->offer.cpu.efer_valid | NVIRT_EFER_LMA)) != 0) {
@@ -110,7 +97,7 @@ bool nvi_vmx_msr_field_write(const struct nvirt_vmx_vcpu *v, uint32_t msr, uint6
         }
         break;
     case NVIRT_MSR_PAT:
-        if (!pat_is_valid(value)) {
+        if (!nvi_vmx_pat_is_valid(value)) {
             return false;
         }
         break;

@@ -83,14 +83,6 @@ uint32_t nvi_vmx_cpl(struct nvirt_vmx_vcpu *v)
     return (uint32_t)((NVI_GET(v, GUEST_SS_AR) & NVIRT_VMX_AR_DPL) >> NVIRT_VMX_AR_DPL_SHIFT);
 }
 
-bool nvi_vmx_is_canonical(const struct nvirt_vmx_vcpu *v, uint64_t address)
-{
-    /* Sign extension from the top implemented bit, without a signed shift. */
-    uint64_t upper = address >> (v->offer.cpu.linear_bits - 1u);
-
-    return upper == 0 || upper == (~UINT64_C(0) >> (v->offer.cpu.linear_bits - 1u));
-}
-
 uint64_t nvi_vmx_gpr(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint32_t number)
 {
     number &= NVIRT_GPR_COUNT - 1u;

@@ -45,20 +45,6 @@ static bool cpu_suffices(const struct nvirt_vmx_caps *cpu)
            (cpu->ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT) != 0;
 }
 
-static bool offer_is_within(uint64_t offer, uint64_t cpu)
-{
-    return ((offer & ~cpu) >> 32) == 0;
-}
-
-static bool offer_suits(const struct nvirt_vmx_caps *offer, const struct nvirt_vmx_caps *cpu)
-{
-    return offer_is_within(offer->pin, cpu->pin) && offer_is_within(offer->proc, cpu->proc) &&
-           offer_is_within(offer->proc2, cpu->proc2) && offer_is_within(offer->exit, cpu->exit) &&
-           offer_is_within(offer->entry, cpu->entry) && offer->cpu.physical_bits >= 32 &&
-           offer->cpu.physical_bits <= 52 && offer->cpu.linear_bits >= 48 &&
-           offer->cpu.linear_bits <= 57;
-}
-
 static enum nvirt_status check_config(const void *memory, size_t bytes,
                                       const struct nvirt_vmx_vcpu_config *config)
 {
@@ -77,7 +63,7 @@ static enum nvirt_status check_config(const void *memory, size_t bytes,
         !vpids_are_usable(config)) {
         return NVIRT_ERR_RANGE;
     }
-    return cpu_suffices(config->cpu) && offer_suits(config->offer, config->cpu)
+    return cpu_suffices(config->cpu) && nvi_vmx_offer_is_valid(config->cpu, config->offer)
                ? NVIRT_OK
                : NVIRT_ERR_CAPABILITY;
 }

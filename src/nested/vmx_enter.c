@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VMLAUNCH and VMRESUME of L1: from vmcs12 to a vmcs02 that is ready to run. Everything that can
+ * fail comes first; the first failing step decides what L1 sees, and vmcs01 is untouched until then.
+ *
+ * [SDM 3C "VM Entries"]
+ */
+#include "nested/vmx_internal.h"
+
+
+/* ---- pages that vmcs12 names ---- */
+
+static void unpin(struct nvirt_vmx_vcpu *v, struct nvi_pin *pin)
+{
+    if (pin->used) {
+        nvirt_port_unpin(v->port, nvirt_l1gpa_make(pin->page), pin->hpa, false);
+        v->stats.unpins++;
+        pin->used = false;
+    }
+}
+
+/* Keeps the page, or the pin of last time if it is the same one. L2 is not running here, so an old
+ * pin may go at once. */
+static bool pin_page(struct nvirt_vmx_vcpu *v, struct nvi_pin *pin, uint64_t page)
+{
+    if (pin->used && pin->page == page) {
+        return true;
+    }
+    unpin(v, pin);
+    if (nvirt_port_pin(v->port, nvirt_l1gpa_make(page), NVIRT_ACCESS_READ, &pin->hpa) !=
+        NVIRT_OK) {
+        return false;
+    }
+    v->stats.pins++;
+    pin->page = page;
+    pin->used = true;
+    return true;
+}
+
+void nvi_vmx_unpin_all(struct nvirt_vmx_vcpu *v)
+{
+    unpin(v, &v->io_pin[0]);
+    unpin(v, &v->io_pin[1]);
+}
+
+/* L1's I/O bitmaps serve hardware as they are when L0 wants no port. Where no memory is behind them
+ * every port exits, and the bytes read as all ones when the exit is looked at. */
+static void pin_io_bitmaps(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
+{
+    if ((v->vmcs12.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) == 0 ||
+        !nvi_vmx_l0_wants_no_port(&v->hw[NVI_01].image) ||
+        !pin_page(v, &v->io_pin[0], v->vmcs12.io_bitmap_a) ||
+        !pin_page(v, &v->io_pin[1], v->vmcs12.io_bitmap_b)) {
+        return;
+    }
+    in->io_bitmaps_to_hardware = true;
+    in->io_bitmap_a = v->io_pin[0].hpa.value;
+    in->io_bitmap_b = v->io_pin[1].hpa.value;
+}
+
+/* One byte of L1's bitmap, read once however many MSRs share it. */
+struct bitmap_byte {
+    uint32_t offset;
+    uint8_t value;
+};
+
+static bool bitmap_bit(struct nvirt_vmx_vcpu *v, struct bitmap_byte *last, uint32_t offset,
+                       uint8_t mask)
+{
+    if (last->offset != offset) {
+        nvi_vmx_l1_read(v, v->vmcs12.msr_bitmap + offset, &last->value, 1);
+        last->offset = offset;
+    }
+    return (last->value & mask) != 0;
+}
+
+/* vmcs02's bitmap intercepts every MSR but the few that may pass when neither level wants them. */
+static void build_msr_bitmap(struct nvirt_vmx_vcpu *v)
+{
+    uint8_t *bitmap02 = nvirt_port_page_pointer(v->port, v->msr_bitmap02);
+    struct bitmap_byte read_byte = { UINT32_MAX, 0 };
+    struct bitmap_byte write_byte = { UINT32_MAX, 0 };
+    uint32_t offset;
+    uint8_t mask;
+
+    for (const uint32_t *msr = nvi_vmx_passable_msrs; *msr != 0; msr++) {
+        if (nvi_vmx_msr_bitmap_bit(*msr, &offset, &mask)) {
+            bool reads = bitmap_bit(v, &read_byte, offset, mask);
+            bool writes = bitmap_bit(v, &write_byte, offset + 2048u, mask);
+
+            nvi_vmx_msr_bitmap_set(bitmap02, v->msr_bitmap01, *msr, reads, writes);
+        }
+    }
+}
+
+static void merge_msr_bitmap(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
+{
+    if ((v->vmcs12.proc_controls & NVIRT_VMX_PROC_MSR_BITMAPS) == 0) {
+        return;
+    }
+    build_msr_bitmap(v);
+    in->msr_bitmap_to_hardware = true;
+    in->msr_bitmap = v->msr_bitmap02.value;
+}
+
+/* ---- second stage and tag ---- */
+
+/* L2 without EPT12 has a root of its own: L1's (EPT01) would let flushes of one hit the other. */
+static enum nvirt_status get_root(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_mmu_key key = (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_EPT) != 0
+                                 ? nvi_ept_key(v->vmcs12.eptp)
+                                 : nvi_ept_direct_key(0);
+
+    return nvi_ept_root(&v->mmu, &key, &v->root);
+}
+
+static void bind_tag(struct nvirt_vmx_vcpu *v)
+{
+    v->tlb_entry.cpu = nvi_vmx_cpu_number(v);
+    v->tlb_entry.vpid12_enabled = (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_VPID) != 0;
+    v->tlb_entry.vpid12 = (uint16_t)v->vmcs12.vpid;
+    v->tlb_entry.eptp02 = nvi_ept_eptp02(&v->ept, v->root);
+    v->tlb_entry.root_changed = false;
+    v->vpid02 = nvirt_tlb_vmx_enter_l2(&v->tlb, &v->tlb_entry);
+}
+
+/* ---- the entry ---- */
+
+/* What of L1's live state the merge, the host-state load and an entry failure look at. */
+static void fetch_l1_state(struct nvirt_vmx_vcpu *v)
+{
+    static const enum nvirt_vmcs_field fields[] = {
+        NVIRT_VMCS_GUEST_CR0,      NVIRT_VMCS_GUEST_CR4,  NVIRT_VMCS_GUEST_EFER,
+        NVIRT_VMCS_GUEST_PAT,      NVIRT_VMCS_GUEST_DR7,  NVIRT_VMCS_GUEST_DEBUGCTL,
+        NVIRT_VMCS_ENTRY_CONTROLS, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
+    };
+
+    for (uint32_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        (void)nvi_hw_get(v, NVI_01, fields[i]);
+    }
+}
+
+/* The entry ends at a rule: VMfail, or an entry failure with L1's host state. */
+static void refuse(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_check_out *out)
+{
+    struct nvi_vmx_live live;
+
+    nvirt_port_trace(v->port, nvi_vmx_rule_name(out->rule), out->vm_error);
+    if (out->vm_error != 0) {
+        v->stats.entries_refused++;
+        nvi_vmx_fail(v, out->vm_error);
+        return;
+    }
+    live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+    nvi_vmx_entry_failure(v, out->exit_reason, out->qualification, &live);
+}
+
+static void refuse_msr_load(struct nvirt_vmx_vcpu *v, uint32_t number)
+{
+    /* The guest state was loaded by then: what no host field replaces stays L2's. */
+    struct nvi_vmx_live live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+
+    live.efer = v->next.guest_efer;
+    live.pat = v->next.guest_pat;
+    nvirt_tlb_vmx_leave_l2(&v->tlb, v->tlb_entry.vpid12_enabled);
+    nvi_vmx_entry_failure(v, NVIRT_VMX_EXIT_ENTRY_MSR_LOAD, number, &live);
+}
+
+/* PDPTEs of a PAE L2 come from vmcs12 with EPT, else from memory. */
+static bool pdptes_are_valid(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_check_in *check,
+                             struct nvi_vmx_merge_in *merge, struct nvi_vmx_check_out *out)
+{
+    const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+
+    switch (nvi_vmx_pdptes_source(vmcs12)) {
+    case NVI_VMX_PDPTES_NONE:
+        return true;
+    case NVI_VMX_PDPTES_VMCS:
+        return nvi_vmx_check_pdptes(check, &vmcs12->field[NVIRT_VMCS_GUEST_PDPTE0], out);
+    case NVI_VMX_PDPTES_MEMORY:
+    default:
+        (void)nvi_vmx_pdptes_read(v, vmcs12->guest_cr3, merge->pdpte);
+        merge->pdptes_loaded = true;
+        return nvi_vmx_check_pdptes(check, merge->pdpte, out);
+    }
+}
+
+NVIRT_STATIC_ASSERT(NVIRT_VMCS_GUEST_PDPTE3 == NVIRT_VMCS_GUEST_PDPTE0 + 3,
+                    "the PDPTE fields are looked at as an array");
+
+/* Controls and host state first, then guest state: the first rule that fails decides. */
+static bool passes_checks(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *merge,
+                          struct nvi_vmx_check_out *out)
+{
+    struct nvi_vmx_check_in in;
+    nvirt_l1gpa link;
+
+    __builtin_memset(&in, 0, sizeof in);
+    in.vmcs12 = &v->vmcs12;
+    in.offer = &v->offer;
+    in.l1_ia32e = (NVI_GET01(v, GUEST_EFER) & NVIRT_EFER_LMA) != 0;
+    in.current = v->vmx.current;
+    if (!nvi_vmx_check_controls(&in, out) || !nvi_vmx_check_host(&in, out)) {
+        return false;
+    }
+    if (nvi_vmx_link_to_read(&in, &link)) {
+        in.link_revision = nvi_vmcs12_revision(v, link.value);
+    }
+    return nvi_vmx_check_guest(&in, out) && pdptes_are_valid(v, &in, merge, out);
+}
+
+static void merge_inputs(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
+{
+    in->vmcs12 = &v->vmcs12;
+    in->vmcs01 = &v->hw[NVI_01].image;
+    in->cpu = &v->caps;
+    in->eptp02 = v->tlb_entry.eptp02;
+    in->vpid02 = v->vpid02;
+    pin_io_bitmaps(v, in);
+    merge_msr_bitmap(v, in);
+}
+
+static void become_level_2(struct nvirt_vmx_vcpu *v, bool launch)
+{
+    nvi_hw_replace(v, NVI_02, &v->next, NULL);
+    v->proc02 = v->next.proc_controls;
+    v->level = 2;
+    v->entry_pending = true;
+    v->entry_launch = launch;
+    v->remerge = false;
+    v->forced_exit = false;
+}
+
+void nvi_vmx_enter(struct nvirt_vmx_vcpu *v, bool launch)
+{
+    struct nvi_vmx_merge_in in;
+    struct nvi_vmx_check_out out;
+    enum nvirt_status status;
+    uint32_t failed;
+
+    __builtin_memset(&in, 0, sizeof in);
+    __builtin_memset(&out, 0, sizeof out);
+    fetch_l1_state(v);
+    if (!passes_checks(v, &in, &out)) {
+        refuse(v, &out);
+        return;
+    }
+    status = get_root(v);
+    if (status != NVIRT_OK) {
+        /* L1 has not moved: it executes the instruction again when the host has found a page. */
+        v->error = status;
+        return;
+    }
+    bind_tag(v);
+    merge_inputs(v, &in);
+    nvi_vmx_merge(&in, &v->next);
+    failed = nvi_vmx_msr_list_load(v, v->vmcs12.entry_msr_load_addr,
+                                   v->vmcs12.entry_msr_load_count, &v->next);
+    if (failed != 0) {
+        refuse_msr_load(v, failed);
+        return;
+    }
+    become_level_2(v, launch);
+}
+
+/* ---- while L2 is active ---- */
+
+/* What L2 has changed itself since its entry is not put together anew. */
+static bool survives_remerge(enum nvirt_vmcs_field field)
+{
+    switch (field) {
+    case NVIRT_VMCS_ENTRY_INTERRUPTION:
+    case NVIRT_VMCS_ENTRY_ERROR_CODE:
+    case NVIRT_VMCS_ENTRY_INSN_LENGTH:
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+    case NVIRT_VMCS_CR0_SHADOW:
+    case NVIRT_VMCS_CR4_SHADOW:
+        return true;
+    default:
+        return nvirt_vmcs_field_kind(field) == NVIRT_VMCS_KIND_GUEST;
+    }
+}
+
+void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_merge_in in;
+    struct nvi_hw_vmcs *hw = &v->hw[NVI_02];
+    uint64_t cr0_mask = hw->image.cr0_mask;
+    uint64_t cr4_mask = hw->image.cr4_mask;
+
+    nvi_vmx_forced_exit_done(v);
+    __builtin_memset(&in, 0, sizeof in);
+    merge_inputs(v, &in);
+    v->next = hw->image;
+    nvi_vmx_merge_controls(&in, &v->next);
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
+
+        if (!survives_remerge(field) && nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT) {
+            nvi_hw_set(v, NVI_02, field, v->next.field[i]);
+        }
+    }
+    /* Bits that L0 owns from now on read as they are in the register at this moment. */
+    NVI_SET02(v, CR0_SHADOW,
+              (hw->image.cr0_shadow & cr0_mask) | (NVI_GET02(v, GUEST_CR0) & ~cr0_mask));
+    NVI_SET02(v, CR4_SHADOW,
+              (hw->image.cr4_shadow & cr4_mask) | (NVI_GET02(v, GUEST_CR4) & ~cr4_mask));
+    v->proc02 = v->next.proc_controls;
+    v->remerge = false;
+}
