@@ -205,9 +205,10 @@ const struct nvirt_stats *nvirt_vmx_stats(const struct nvirt_vmx_vcpu *vcpu);
  * Fills @p caps by reading the capability MSRs of this CPU; @p facts come from the host's CPUID.
  * @param facts what the CPU itself has. Before nvirt_vmx_caps_offer() the host may narrow
  *        caps->cpu to what the CPUID it shows L1 says: offers and checks go by it.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (address widths); NVIRT_ERR_CAPABILITY when the
- *         CPU has no VMX capability MSRs, or none of the TRUE ones. *caps is written on NVIRT_OK
- *         only.
+ *        May be &caps->cpu itself.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (address widths); NVIRT_ERR_CAPABILITY when a
+ *         capability MSR that must exist cannot be read. *caps is written on NVIRT_OK only. On a CPU
+ *         without the TRUE MSRs their members hold what the plain ones say.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu,
                                                       const struct nvirt_vmx_cpu_facts *facts,
