@@ -105,6 +105,7 @@ static const struct difference table[] = {
     {"interrupted-npf.own-int.event", BOCHS, T_ACCEPT},
     {"interrupted-npf.own-int.redelivered-once", BOCHS, T_ACCEPT},
     /* paging */
+    {"l1-mode.npt.two-level", QEMU, T_SKIP},
     {"npt.rmw-absent.info1", QEMU, T_ACCEPT},
     {"npt.reserved-*.info1", QEMU, T_ACCEPT},
     {"npt.*.cr2-kept", BOCHS, T_ACCEPT},

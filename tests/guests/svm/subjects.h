@@ -19,7 +19,9 @@
     X(test_paging)                                                                                 \
     X(test_tlb)                                                                                    \
     X(test_modes)                                                                                  \
-    X(test_task_switch)
+    X(test_task_switch)                                                                            \
+    X(test_hostile)                                                                                \
+    X(test_l1_modes)
 
 #define X(name) void name(void);
 SVM_SUBJECTS(X)
