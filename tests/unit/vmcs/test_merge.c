@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmcs12 + vmcs01 -> vmcs02: what passes, what is added, and that nothing else gets through.
+ */
+#include "vmcs/merge.h"
+
+#include <nvirt/x86.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct rig {
+    struct nvirt_vmcs vmcs12;
+    struct nvirt_vmcs vmcs01;
+    struct nvirt_vmcs vmcs02;
+    struct nvirt_vmx_caps cpu;
+    struct nvi_vmx_merge_in in;
+};
+
+static void make(struct rig *r)
+{
+    memset(r, 0, sizeof(*r));
+    r->cpu.basic = NVIRT_VMX_BASIC_TRUE;
+    r->cpu.true_pin = UINT64_C(0xff) << 32 | NVIRT_VMX_PIN_DEFAULT1;
+    r->cpu.true_proc = UINT64_C(0xffffffff) << 32 | UINT64_C(0x04006172);
+    r->cpu.true_exit = UINT64_C(0xffffffff) << 32 | UINT64_C(0x00036dfb);
+    r->cpu.true_entry = UINT64_C(0xffff) << 32 | UINT64_C(0x000011fb);
+    r->cpu.cr0_fixed0 = NVIRT_CR0_PE | NVIRT_CR0_NE | NVIRT_CR0_PG;
+    r->cpu.cr4_fixed0 = NVIRT_CR4_VMXE;
+    r->vmcs01.exit_controls = NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_EFER;
+    r->vmcs12.proc_controls = NVIRT_VMX_PROC_SECONDARY;
+    r->vmcs01.proc_controls = NVIRT_VMX_PROC_SECONDARY;
+    r->in.vmcs12 = &r->vmcs12;
+    r->in.vmcs01 = &r->vmcs01;
+    r->in.cpu = &r->cpu;
+    r->in.eptp02 = UINT64_C(0x7000 | 0x1e);
+}
+
+static void merge(struct rig *r)
+{
+    nvi_vmx_merge(&r->in, &r->vmcs02);
+}
+
+/* L1's bits reach hardware by allow-list: with every bit of every word set, only these get through. */
+static void test_only_allowed_control_bits_reach_hardware(void **state)
+{
+    struct rig r;
+    const uint64_t proc_never = NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_TERTIARY;
+    const uint64_t proc2_never =
+        NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |
+        NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_PML |
+        NVIRT_VMX_PROC2_VMCS_SHADOWING | NVIRT_VMX_PROC2_EPT_VE | NVIRT_VMX_PROC2_TSC_SCALING |
+        NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_XSAVES;
+
+    (void)state;
+    make(&r);
+    memset(&r.vmcs12, 0xff, sizeof(r.vmcs12));
+    merge(&r);
+    assert_int_equal(r.vmcs02.pin_controls & NVIRT_VMX_PIN_POSTED_INTERRUPTS, 0);
+    assert_int_equal(r.vmcs02.proc_controls & proc_never, 0);
+    assert_int_equal(r.vmcs02.proc2_controls & proc2_never, 0);
+    assert_int_equal(r.vmcs02.entry_controls &
+                         (NVIRT_VMX_ENTRY_CTL_SMM | NVIRT_VMX_ENTRY_CTL_DEACTIVATE_DUAL |
+                          NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS),
+                     0);
+    assert_int_equal(r.vmcs02.exit_controls & NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS, 0);
+    assert_int_equal(r.vmcs02.virtual_apic_addr, 0);
+    assert_int_equal(r.vmcs02.apic_access_addr, 0);
+    assert_int_equal(r.vmcs02.posted_descriptor, 0);
+    assert_int_equal(r.vmcs02.pml_addr, 0);
+    assert_int_equal(r.vmcs02.msr_bitmap, 0);
+    assert_int_equal(r.vmcs02.io_bitmap_a, 0);
+    assert_int_equal(r.vmcs02.vpid, 0);
+    assert_int_equal(r.vmcs02.eptp, 0x701e);
+    assert_int_equal(r.vmcs02.vmcs_link, NVIRT_VMX_NO_VMCS_LINK);
+    assert_int_equal(r.vmcs02.exit_msr_load_count, 0);
+}
+
+/* vmcs02 intercepts at least what vmcs01 and vmcs12 do. */
+static void test_intercepts_are_the_union_of_both_levels(void **state)
+{
+    static const uint64_t exits[] = {
+        NVIRT_VMX_PROC_HLT, NVIRT_VMX_PROC_INVLPG, NVIRT_VMX_PROC_MWAIT, NVIRT_VMX_PROC_RDPMC,
+        NVIRT_VMX_PROC_RDTSC, NVIRT_VMX_PROC_CR3_LOAD, NVIRT_VMX_PROC_CR3_STORE,
+        NVIRT_VMX_PROC_CR8_LOAD, NVIRT_VMX_PROC_CR8_STORE, NVIRT_VMX_PROC_MOV_DR,
+        NVIRT_VMX_PROC_MONITOR, NVIRT_VMX_PROC_PAUSE};
+    struct rig r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
+        make(&r);
+        r.vmcs12.proc_controls |= exits[i];
+        merge(&r);
+        assert_true((r.vmcs02.proc_controls & exits[i]) != 0);
+        make(&r);
+        r.vmcs01.proc_controls |= exits[i];
+        merge(&r);
+        assert_true((r.vmcs02.proc_controls & exits[i]) != 0);
+    }
+    make(&r);
+    r.vmcs12.exception_bitmap = NVIRT_BIT(3);
+    r.vmcs01.exception_bitmap = NVIRT_BIT(1);
+    r.vmcs01.pin_controls = NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI;
+    merge(&r);
+    assert_int_equal(r.vmcs02.exception_bitmap, NVIRT_BIT(3) | NVIRT_BIT(1));
+    assert_true((r.vmcs02.pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0);
+    assert_true((r.vmcs02.pin_controls & NVIRT_VMX_PIN_NMI) != 0);
+}
+
+/* L0's windows ask about L1's readiness, never about L2's. */
+static void test_windows_of_l0_do_not_apply_to_l2(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc_controls &
+                         (NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW),
+                     0);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_INTERRUPT_WINDOW;
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+}
+
+/* With L1's TPR in L0's memory, an L2 that L1 lets at CR8 must not reach the real one. */
+static void test_cr8_exits_when_l0_has_a_tpr_shadow(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW;
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_CR8_LOAD) != 0);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_CR8_STORE) != 0);
+    assert_int_equal(r.vmcs02.proc_controls & NVIRT_VMX_PROC_TPR_SHADOW, 0);
+}
+
+static void test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.pin_controls = NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS;
+    merge(&r);
+    assert_true((r.vmcs02.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS) != 0);
+    make(&r);
+    r.vmcs12.pin_controls = NVIRT_VMX_PIN_NMI;
+    r.vmcs01.pin_controls = NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS;
+    merge(&r);
+    assert_int_equal(r.vmcs02.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS, 0);
+}
+
+/* [SDM 3C "I/O-Bitmap Addresses"]: L1's pinned pages serve hardware, or every port exits. */
+static void test_io_bitmaps_to_hardware_or_every_port_exits(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0);
+    assert_int_equal(r.vmcs02.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS, 0);
+    r.in.io_bitmaps_to_hardware = true;
+    r.in.io_bitmap_a = 0x3000;
+    r.in.io_bitmap_b = 0x4000;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc_controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO, 0);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) != 0);
+    assert_int_equal(r.vmcs02.io_bitmap_a, 0x3000);
+    assert_int_equal(r.vmcs02.io_bitmap_b, 0x4000);
+}
+
+static void test_io_of_an_l1_without_interest_is_l0s_choice(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    assert_true(nvi_vmx_l0_wants_no_port(&r.vmcs01));
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc_controls &
+                         (NVIRT_VMX_PROC_IO_BITMAPS | NVIRT_VMX_PROC_UNCONDITIONAL_IO),
+                     0);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+    r.vmcs01.io_bitmap_a = 0x9000;
+    assert_false(nvi_vmx_l0_wants_no_port(&r.vmcs01));
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) != 0);
+    assert_int_equal(r.vmcs02.io_bitmap_a, 0x9000);
+}
+
+/* Without a merged bitmap page every MSR access exits. */
+static void test_msr_bitmap_only_when_a_merged_page_is_ready(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_MSR_BITMAPS;
+    r.vmcs12.msr_bitmap = 0x6000;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc_controls & NVIRT_VMX_PROC_MSR_BITMAPS, 0);
+    r.in.msr_bitmap_to_hardware = true;
+    r.in.msr_bitmap = 0x8000;
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_MSR_BITMAPS) != 0);
+    assert_int_equal(r.vmcs02.msr_bitmap, 0x8000);
+}
+
+static void test_tsc_offsets_add_up(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.tsc_offset = 100;
+    r.vmcs12.tsc_offset = 7;
+    merge(&r);
+    assert_int_equal(r.vmcs02.tsc_offset, 0);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    merge(&r);
+    assert_int_equal(r.vmcs02.tsc_offset, 7);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    merge(&r);
+    assert_int_equal(r.vmcs02.tsc_offset, 107);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0);
+}
+
+/* [SDM 3C "Exception Bitmap"]: L1's mask and match rule page faults unless L0 wants any of them. */
+static void test_page_fault_mask_is_l1s_unless_l0_wants_page_faults(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.pf_error_mask = 0x10;
+    r.vmcs12.pf_error_match = 0x10;
+    merge(&r);
+    assert_int_equal(r.vmcs02.pf_error_mask, 0x10);
+    assert_int_equal(r.vmcs02.pf_error_match, 0x10);
+    r.vmcs01.exception_bitmap = NVIRT_BIT(NVIRT_VECTOR_PF);
+    merge(&r);
+    assert_int_equal(r.vmcs02.pf_error_mask, 0);
+    assert_int_equal(r.vmcs02.pf_error_match, 0);
+    assert_true((r.vmcs02.exception_bitmap & NVIRT_BIT(NVIRT_VECTOR_PF)) != 0);
+}
+
+/* Fixed bits that L0 owns only because of VMX operation need no intercept in L2. */
+static void test_cr_masks_drop_the_fixed_bits_of_l0(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.cr0_mask = NVIRT_CR0_NE | NVIRT_CR0_CD;
+    r.vmcs01.cr4_mask = NVIRT_CR4_VMXE | NVIRT_CR4_SMEP;
+    r.vmcs12.cr0_mask = NVIRT_CR0_TS;
+    r.vmcs12.cr0_shadow = NVIRT_CR0_TS;
+    r.vmcs12.guest_cr0 = NVIRT_CR0_CD | NVIRT_CR0_PE;
+    r.vmcs12.guest_cr4 = NVIRT_CR4_SMEP;
+    merge(&r);
+    assert_int_equal(r.vmcs02.cr0_mask, NVIRT_CR0_TS | NVIRT_CR0_CD);
+    assert_int_equal(r.vmcs02.cr4_mask, NVIRT_CR4_SMEP);
+    /* A bit that only L0 owns reads as L1 set it. */
+    assert_int_equal(r.vmcs02.cr0_shadow & NVIRT_CR0_CD, NVIRT_CR0_CD);
+    assert_int_equal(r.vmcs02.cr0_shadow & NVIRT_CR0_TS, NVIRT_CR0_TS);
+    assert_int_equal(r.vmcs02.cr4_shadow & NVIRT_CR4_SMEP, NVIRT_CR4_SMEP);
+}
+
+/* The host side of an exit is L0's alone: nothing of vmcs12's host state gets there. */
+static void test_host_state_is_l0s(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.host_rip = 0x1111;
+    r.vmcs12.host_cr3 = 0x2222;
+    r.vmcs01.host_rip = 0x3333;
+    r.vmcs01.host_cr3 = 0x4000;
+    merge(&r);
+    assert_int_equal(r.vmcs02.host_rip, 0x3333);
+    assert_int_equal(r.vmcs02.host_cr3, 0x4000);
+    assert_true((r.vmcs02.exit_controls & NVIRT_VMX_EXIT_CTL_HOST_64) != 0);
+}
+
+/* Whoever takes external interrupts decides on acknowledging them. */
+static void test_acknowledge_interrupt_is_of_the_level_that_takes_them(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.exit_controls = NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT;
+    merge(&r);
+    assert_true((r.vmcs02.exit_controls & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) != 0);
+    r.vmcs01.pin_controls = NVIRT_VMX_PIN_EXT_INT;
+    merge(&r);
+    assert_int_equal(r.vmcs02.exit_controls & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT, 0);
+}
+
+/* [SDM 3C "Loading Guest Control Registers, Debug Registers, and MSRs"] */
+static void test_unloaded_registers_come_from_l1s_live_state(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.guest_dr7 = 0x455;
+    r.vmcs01.guest_debugctl = 1;
+    r.vmcs01.guest_pat = 0x0706;
+    r.vmcs01.guest_efer = NVIRT_EFER_SCE | NVIRT_EFER_LME | NVIRT_EFER_LMA;
+    r.vmcs12.guest_dr7 = 0x400;
+    r.vmcs12.guest_pat = 0x1234;
+    r.vmcs12.guest_efer = NVIRT_EFER_NXE;
+    r.vmcs12.guest_cr0 = NVIRT_CR0_PG | NVIRT_CR0_PE;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_dr7, 0x455);
+    assert_int_equal(r.vmcs02.guest_debugctl, 1);
+    assert_int_equal(r.vmcs02.guest_pat, 0x0706);
+    /* Not an IA-32e guest: LMA is cleared, and LME with it because paging is on. */
+    assert_int_equal(r.vmcs02.guest_efer, NVIRT_EFER_SCE);
+    r.vmcs12.entry_controls = NVIRT_VMX_ENTRY_CTL_IA32E;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_efer, NVIRT_EFER_SCE | NVIRT_EFER_LME | NVIRT_EFER_LMA);
+    r.vmcs12.entry_controls |= NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
+                               NVIRT_VMX_ENTRY_CTL_LOAD_EFER;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_dr7, 0x400);
+    assert_int_equal(r.vmcs02.guest_pat, 0x1234);
+    assert_int_equal(r.vmcs02.guest_efer, NVIRT_EFER_NXE);
+}
+
+static void test_event_vpid_and_pdptes_are_handed_on(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.entry_interruption = NVIRT_VMX_INTR_VALID | 0x30e;
+    r.vmcs12.entry_error_code = 4;
+    r.vmcs12.guest_pdpte1 = 0x9001;
+    r.in.vpid02 = 12;
+    merge(&r);
+    assert_int_equal(r.vmcs02.entry_interruption, NVIRT_VMX_INTR_VALID | 0x30e);
+    assert_int_equal(r.vmcs02.entry_error_code, 4);
+    assert_int_equal(r.vmcs02.vpid, 12);
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_VPID) != 0);
+    assert_int_equal(r.vmcs02.guest_pdpte1, 0x9001);
+    r.in.pdptes_loaded = true;
+    r.in.pdpte[1] = 0xa001;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_pdpte1, 0xa001);
+}
+
+/* A change of L0's wants while L2 runs leaves L2's registers and its event alone. */
+static void test_merging_controls_again_keeps_guest_state(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.pin_controls = NVIRT_VMX_PIN_PREEMPTION_TIMER;
+    r.vmcs12.guest_preemption_timer = 1000;
+    merge(&r);
+    r.vmcs02.guest_rip = 0x1234;
+    r.vmcs02.guest_preemption_timer = 400;
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_RDTSC;
+    nvi_vmx_merge_controls(&r.in, &r.vmcs02);
+    assert_int_equal(r.vmcs02.guest_rip, 0x1234);
+    assert_int_equal(r.vmcs02.guest_preemption_timer, 400);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_RDTSC) != 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_only_allowed_control_bits_reach_hardware),
+        cmocka_unit_test(test_intercepts_are_the_union_of_both_levels),
+        cmocka_unit_test(test_windows_of_l0_do_not_apply_to_l2),
+        cmocka_unit_test(test_cr8_exits_when_l0_has_a_tpr_shadow),
+        cmocka_unit_test(test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to),
+        cmocka_unit_test(test_io_bitmaps_to_hardware_or_every_port_exits),
+        cmocka_unit_test(test_io_of_an_l1_without_interest_is_l0s_choice),
+        cmocka_unit_test(test_msr_bitmap_only_when_a_merged_page_is_ready),
+        cmocka_unit_test(test_tsc_offsets_add_up),
+        cmocka_unit_test(test_page_fault_mask_is_l1s_unless_l0_wants_page_faults),
+        cmocka_unit_test(test_cr_masks_drop_the_fixed_bits_of_l0),
+        cmocka_unit_test(test_host_state_is_l0s),
+        cmocka_unit_test(test_acknowledge_interrupt_is_of_the_level_that_takes_them),
+        cmocka_unit_test(test_unloaded_registers_come_from_l1s_live_state),
+        cmocka_unit_test(test_event_vpid_and_pdptes_are_handed_on),
+        cmocka_unit_test(test_merging_controls_again_keeps_guest_state),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
