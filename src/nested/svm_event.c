@@ -32,9 +32,9 @@ static bool l1_intercepts(const struct nvirt_svm_vcpu *v, uint32_t code)
 }
 
 /* An exit of L2 for an event that no hardware exit brought. */
-static void leave_for(struct nvirt_svm_vcpu *v, uint32_t code, uint64_t info1)
+static void leave_for(struct nvirt_svm_vcpu *v, uint32_t code, uint64_t info1, uint64_t info2)
 {
-    struct nvi_svm_exit_info info = {code, info1, 0, 0};
+    struct nvi_svm_exit_info info = {code, info1, info2, 0};
 
     /* What was to be delivered to L2 at this entry was not: L1 is told as of any interrupted
      * delivery, and injects it again. */
@@ -42,21 +42,25 @@ static void leave_for(struct nvirt_svm_vcpu *v, uint32_t code, uint64_t info1)
     nvi_svm_leave(v, &info);
 }
 
-static void deliver_exception(struct nvirt_svm_vcpu *v, uint64_t event)
+static void deliver_exception(struct nvirt_svm_vcpu *v, uint64_t event, uint64_t address)
 {
     uint32_t vector = (uint32_t)(event & NVIRT_SVM_EVENT_VECTOR);
+    uint32_t code = NVIRT_SVM_EXIT_EXCEPTION + (vector & 31u);
 
-    if (l1_intercepts(v, NVIRT_SVM_EXIT_EXCEPTION + (vector & 31u))) {
-        leave_for(v, NVIRT_SVM_EXIT_EXCEPTION + (vector & 31u),
-                  event >> NVIRT_SVM_EVENT_ERROR_SHIFT);
+    if (l1_intercepts(v, code)) {
+        /* The interception of #PF comes before CR2 is written: the address is in EXITINFO2. */
+        leave_for(v, code, event >> NVIRT_SVM_EVENT_ERROR_SHIFT, address);
         return;
+    }
+    if (vector == NVIRT_VECTOR_PF) {
+        nvirt_vmcb_set_cr2(nvi_svm_current(v), address);
     }
     nvirt_vmcb_set_event_inj(nvi_svm_current(v), event);
 }
 
 void nvi_svm_raise(struct nvirt_svm_vcpu *v, uint32_t vector, bool has_error, uint32_t error)
 {
-    deliver_exception(v, make_exception(vector, has_error, error));
+    deliver_exception(v, make_exception(vector, has_error, error), 0);
 }
 
 void nvi_svm_advance(struct nvirt_vmcb *vmcb, uint32_t length)
@@ -107,7 +111,7 @@ static void deliver_nmi(struct nvirt_svm_vcpu *v)
     }
     if (v->gif && event_slot_is_free(v) && l1_intercepts(v, NVIRT_SVM_EXIT_NMI)) {
         /* The NMI itself stays: L1 takes it when it sets GIF [APM 2 "NMI Intercept"]. */
-        leave_for(v, NVIRT_SVM_EXIT_NMI, 0);
+        leave_for(v, NVIRT_SVM_EXIT_NMI, 0, 0);
         return;
     }
     if (nmi_can_be_taken(v)) {
@@ -143,7 +147,7 @@ static void deliver_interrupt(struct nvirt_svm_vcpu *v)
     }
     if (l1_intercepts(v, NVIRT_SVM_EXIT_INTR)) {
         /* Not acknowledged by the exit: it waits until L1 can take it. */
-        leave_for(v, NVIRT_SVM_EXIT_INTR, 0);
+        leave_for(v, NVIRT_SVM_EXIT_INTR, 0, 0);
         return;
     }
     nvirt_vmcb_set_event_inj(nvi_svm_current(v), make_event(NVIRT_SVM_EVENT_INTR, w->vector));
@@ -158,7 +162,7 @@ void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
         uint64_t event = w->exception;
 
         w->exception = 0;
-        deliver_exception(v, event);
+        deliver_exception(v, event, w->address);
     }
     deliver_nmi(v);
     deliver_interrupt(v);
@@ -254,6 +258,7 @@ static enum nvirt_status queue_exception(struct nvirt_svm_vcpu *v, const struct 
     }
     v->waiting.exception =
         make_exception(event->vector, event->has_error_code, event->error_code);
+    v->waiting.address = event->vector == NVIRT_VECTOR_PF ? event->address : 0;
     return NVIRT_OK;
 }
 

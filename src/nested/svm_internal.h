@@ -44,6 +44,7 @@ struct nvi_svm_waiting {
     bool interrupt;
     uint8_t vector;      /**< Of the interrupt. */
     uint64_t exception;  /**< EVENTINJ word; 0 for none. */
+    uint64_t address;    /**< Its CR2, for #PF. */
     bool nmi_masked;     /**< nvirt injected one whose IRET was not seen. */
     bool iret_pending;   /**< IRET was intercepted at iret_rip and has yet to run. */
     uint64_t iret_rip;
