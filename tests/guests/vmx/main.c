@@ -12,6 +12,7 @@ static const struct {
 } subjects[] = {
     {"insn", test_instructions},
     {"operand", test_operands},
+    {"walk", test_walk},
     {"exit", test_exits},
     {"cr", test_cr},
     {"io", test_io},
@@ -25,6 +26,8 @@ static const struct {
     {"switch", test_switch},
     {"mode", test_modes},
     {"priority", test_priority},
+    {"outside", test_outside},
+    {"legacy", test_legacy},
 };
 
 /* The first word of a Multiboot command line is the image's name. */

@@ -6,7 +6,10 @@
 void test_outside_vmx(void);  /* t_vmxon.c: instructions before and after VMX operation */
 void test_instructions(void); /* t_insn.c */
 void test_operands(void);     /* t_operand.c */
+void test_walk(void);        /* t_walk.c: operands through the page tables of L1 */
 void test_exits(void);        /* t_exit.c */
+void test_legacy(void);      /* t_legacy.c: a 32-bit L1 */
+void test_outside(void);     /* t_outside.c: physical addresses without memory */
 void test_cr(void);           /* t_cr.c */
 void test_io(void);           /* t_io.c */
 void test_msr(void);          /* t_msr.c */
