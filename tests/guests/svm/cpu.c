@@ -99,7 +99,8 @@ void cpu_init(void)
     rt_wrmsr(MSR_EFER, rt_rdmsr(MSR_EFER) | EFER_NX | EFER_SCE);
     l1_tables = pt_identity(PT_P | PT_W | PT_U);
     rt_write_cr3((uint64_t)(uintptr_t)l1_tables);
-    rt_write_cr0((rt_read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_CD | CR0_NW | CR0_TS | (1ull << 2)));
+    rt_write_cr0((rt_read_cr0() | CR0_WP | CR0_NE | CR0_MP) &
+                 ~(CR0_CD | CR0_NW | CR0_TS | CR0_EM));
     rt_write_cr4(rt_read_cr4() | CR4_PGE | CR4_DE);
     pic_mask_all();
     lapic_init();

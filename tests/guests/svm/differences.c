@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where an emulator itself departs from the manual. T_ACCEPT: the check runs, its line says "differs"
- * instead of a verdict, so a bare and a nested log agree. T_SKIP: the emulator would panic, hang
- * or lose state. Each row is explained, with the manual's rule, in differences.md.
+ * Where an emulator itself departs from the manual. T_ACCEPT: the check runs, its line says
+ * "differs" instead of a verdict, so a bare and a nested log agree. T_SKIP: the emulator would
+ * panic, hang or lose state. Each row is explained, with the manual's rule, in differences.md.
  */
 #include "cpu.h"
 #include "t.h"

@@ -8,11 +8,11 @@
     X(test_msrs)                                                                                   \
     X(test_vmrun_checks)                                                                           \
     X(test_intercepts)                                                                             \
-    X(test_registers)                                                                               \
-    X(test_io)                                                                                      \
-    X(test_msrpm)                                                                                   \
+    X(test_registers)                                                                              \
+    X(test_io)                                                                                     \
+    X(test_msrpm)                                                                                  \
     X(test_state)                                                                                  \
-    X(test_interrupts)                                                                            \
+    X(test_interrupts)                                                                             \
     X(test_virtual_irq)                                                                            \
     X(test_events)                                                                                 \
     X(test_npt)                                                                                    \

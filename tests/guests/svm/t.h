@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How a test of the SVM hypervisor speaks: each check is one line with a name and a verdict, and
- * nothing in it differs from run to run. The verdicts are "ok", "not ok", "differs" (a fault of the emulator
- * that differences.c lists), "skipped" (one that would end the run), "absent" (not announced).
+ * nothing in it differs from run to run. The verdicts are "ok", "not ok", "differs" (a fault of the
+ * emulator that differences.c lists), "skipped" (one that would end the run), "absent" (not
+ * announced).
  */
 #ifndef SVM_TEST_T_H
 #define SVM_TEST_T_H

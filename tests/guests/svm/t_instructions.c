@@ -214,7 +214,7 @@ static void loads(void)
     x_vmsave(&vmcb_scratch);
     t_eq("vmload", "hidden-ldtr-base", vmcb_scratch.ldtr.base, pa(gdt_storage));
     t_eq("vmload", "hidden-ldtr-limit", vmcb_scratch.ldtr.limit, GDT_LIMIT);
-    /* Bases are sign-extended from the top implemented address bit, not faulted on (bit 47 or 56). */
+    /* Bases are sign-extended from the top implemented address bit (47 or 56), not faulted on. */
     vmcb_scratch.kernel_gs_base = 0x01ff912345678000;
     vmcb_scratch.fs.base = 0x55ff812345678000;
     x_vmload(&vmcb_scratch);

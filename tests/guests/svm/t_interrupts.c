@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Physical interrupts and NMIs while L2 runs, and while GIF is 0: [APM 2 "Global Interrupt Flag"],
- * [APM 2 "Interrupt and Local APIC Support"]. The source is a self-IPI where the moment matters, and
- * the APIC timer and the PIT where the path does.
+ * [APM 2 "Interrupt and Local APIC Support"]. The source is a self-IPI where the moment matters,
+ * and the APIC timer and the PIT where the path does.
  */
 #include "cpu.h"
 #include "l2.h"

@@ -10,7 +10,8 @@
 #include "t.h"
 
 #define PORT 0x80
-#define SETUP "mov $0x80, %edx; mov $2, %ecx; lea l2_page(%rip), %rsi; mov %rsi, %rdi; xor %eax, %eax"
+#define SETUP                                                                                      \
+    "mov $0x80, %edx; mov $2, %ecx; lea l2_page(%rip), %rsi; mov %rsi, %rdi; xor %eax, %eax"
 
 SNIPPET(g_in8, SETUP, "inb %dx, %al");
 SNIPPET(g_in16, SETUP, "inw %dx, %ax");

@@ -136,15 +136,17 @@ static void faults(enum format f)
     };
 
     for (unsigned int i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        t_group("l1-mode.npt", names[f]);
         prepare(f, L2_NPT);
         set_entry(f, rows[i].flags);
-        t_eq(names[f], rows[i].name, run_at(rows[i].code), EXIT_NPF);
-        t_eq(names[f], "info1", l2.vmcb->info1, rows[i].error | NPF_FINAL);
-        t_eq(names[f], "info2", l2.vmcb->info2, alias_of(f));
+        t_eq(rows[i].name, "code", run_at(rows[i].code), EXIT_NPF);
+        t_eq(rows[i].name, "info1", l2.vmcb->info1, rows[i].error | NPF_FINAL);
+        t_eq(rows[i].name, "info2", l2.vmcb->info2, alias_of(f));
         set_entry(f, 7);
         l2.vmcb->rax = alias_of(f);
-        t_eq(names[f], "repaired", run_at(rows[i].code), EXIT_VMMCALL);
+        t_eq(rows[i].name, "repaired", run_at(rows[i].code), EXIT_VMMCALL);
     }
+    t_group("l1-mode", "npt");
     prepare(f, L2_NPT);
     t_eq(names[f], "read", run_at(g_l1_read), EXIT_VMMCALL);
     t_eq(names[f], "accessed", entry_flags(f), 7 | PT_A);

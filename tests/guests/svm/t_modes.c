@@ -15,7 +15,8 @@
  * snippet stores, loads, calls on its stack, and leaves by VMMCALL.
  */
 #define BODY                                                                                       \
-    "mov $0x12345678, %eax; addr32 mov %eax, l2_page; xor %ebx, %ebx; addr32 mov l2_page, %ebx;"   \
+    "mov $l2_page, %edi; mov $0x12345678, %eax; mov %eax, (%edi); xor %ebx, %ebx;"                 \
+    "mov (%edi), %ebx;"                                                                            \
     "push %bx; pop %cx; call 2f; jmp 3f; 2: mov $0x77, %dl; ret; 3:"
 #define SNIPPET16(name, setup, insn) SNIPPET(name, ".code16\n" setup, insn "\n.code64")
 #define SNIPPET32(name, setup, insn) SNIPPET(name, ".code32\n" setup, insn "\n.code64")
@@ -190,7 +191,10 @@ static const struct svm_op {
     {"clgi", g_m_clgi, ICPT_CLGI}, {"invlpga", g_m_invlpga, ICPT_INVLPGA},
 };
 
-/* Real and virtual-8086 mode: #UD. CPL 3: #GP. Else the intercept. Both exceptions come before the intercept. */
+/*
+ * Real and virtual-8086 mode: #UD. CPL 3: #GP. Else the intercept. Both exceptions come before the
+ * intercept.
+ */
 static uint64_t svm_op_exit(enum kind kind, unsigned int bit)
 {
     if (kind == REAL || kind == PAGED_REAL || kind == V86) {
@@ -231,7 +235,7 @@ static void thirty_two_bit_exceptions(enum l2_mode mode)
  * From real mode to long mode on L2's own feet. ESI: its PML4; EDI: GDT pointer.
  */
 SNIPPET16(g_climb,
-          "addr32 lgdtl (%edi); mov %cr4, %eax; or $0x20, %eax; mov %eax, %cr4;"
+          "lgdtl (%edi); mov %cr4, %eax; or $0x20, %eax; mov %eax, %cr4;"
           "mov %esi, %eax; mov %eax, %cr3;"
           "mov $0xc0000080, %ecx; rdmsr; or $0x100, %eax; wrmsr;"
           "mov %cr0, %eax; or $0x80000001, %eax; mov %eax, %cr0; ljmpl $8, $g_climb64\n"

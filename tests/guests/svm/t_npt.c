@@ -60,8 +60,10 @@ static const struct row rows[] = {
 
 static uint64_t *alias(void)
 {
-    *pt_entry(l2.cr3, pa(l2_page), 1) = ALIAS | PT_P | PT_W | PT_U | PT_A | PT_D;
-    *pt_entry(l2.cr3, pa(l2_page) + 0x1000, 1) = (ALIAS + 0x1000) | PT_P | PT_W | PT_U | PT_A | PT_D;
+    const uint64_t flags = PT_P | PT_W | PT_U | PT_A | PT_D;
+
+    *pt_entry(l2.cr3, pa(l2_page), 1) = ALIAS | flags;
+    *pt_entry(l2.cr3, pa(l2_page) + 0x1000, 1) = (ALIAS + 0x1000) | flags;
     *pt_entry(l2.npt, ALIAS, 1) = pa(l2_page) | PT_P | PT_W | PT_U;
     *pt_entry(l2.npt, ALIAS + 0x1000, 1) = (pa(l2_page) + 0x1000) | PT_P | PT_W | PT_U;
     return pt_entry(l2.npt, ALIAS, 1);

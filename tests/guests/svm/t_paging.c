@@ -162,8 +162,9 @@ static void demand(enum l2_mode mode, bool nested)
 }
 
 /* L2 touches 4 MiB that its tables map all along. */
-SNIPPET(g_touch, "mov $1024, %ecx; mov %rsi, %rdi; 1: lock incl (%rdi); add $0x1000, %rdi; dec %ecx;"
-                 "jnz 1b", "nop");
+SNIPPET(g_touch,
+        "mov $1024, %ecx; mov %rsi, %rdi;"
+        "1: lock incl (%rdi); add $0x1000, %rdi; dec %ecx; jnz 1b", "nop");
 static _Alignas(4096) uint8_t large[4u << 20];
 
 static void touches_much(enum l2_mode mode)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one VMRUN and #VMEXIT move: L2's state into the VMCB and nothing else there, L1's state back
- * and nothing else of the CPU. [APM 2 "Saving Host State"], [APM 2 "#VMEXIT"]. VMLOAD and VMSAVE are
- * left out of the world switch here (L2_NO_LOAD), so that what they would hide is seen.
+ * and nothing else of the CPU. [APM 2 "Saving Host State"], [APM 2 "#VMEXIT"]. VMLOAD and VMSAVE
+ * are left out of the world switch here (L2_NO_LOAD), so that what they would hide is seen.
  */
 #include "cpu.h"
 #include "l2.h"
@@ -249,15 +249,17 @@ static void tsc_offset(enum l2_mode mode)
 
     for (unsigned int i = 0; i < 3; i++) {
         uint64_t first, last, seen;
+        char name[24];
 
+        rt_snprintf(name, sizeof name, "tsc-offset-%s", names[i]);
         l2_reset(mode);
         l2.vmcb->tsc_offset = offsets[i];
         first = rt_rdtsc();
-        t_eq("tsc-offset", "code", l2_run_at(g_tsc), EXIT_VMMCALL);
+        t_eq(name, "code", l2_run_at(g_tsc), EXIT_VMMCALL);
         last = rt_rdtsc();
         seen = ((l2.g.rdx << 32) | (uint32_t)l2.vmcb->rax) - offsets[i];
-        t_check("tsc-offset", names[i], seen >= first && seen <= last);
-        t_check("tsc-offset", "host-unchanged", last - first < 1ull << 32);
+        t_check(name, "added", seen >= first && seen <= last);
+        t_check(name, "host-unchanged", last - first < 1ull << 32);
     }
 }
 

@@ -60,8 +60,8 @@ static void prepare(enum l2_mode mode)
     tss_a.link = SEL_TSS32_B;
     tss_b = (struct tss32){.eip = (uint32_t)pa(g_task_target), .eflags = 2, .cs = SEL_CODE32,
                            .ss = SEL_DATA, .ds = SEL_DATA, .es = SEL_DATA, .fs = SEL_DATA,
-                           .gs = SEL_DATA, .esp = (uint32_t)AT(l2_stack_top) - 64, .iomap = 104u << 16,
-                           .cr3 = (uint32_t)pa(l2.cr3)};
+                           .gs = SEL_DATA, .esp = (uint32_t)AT(l2_stack_top) - 64,
+                           .iomap = 104u << 16, .cr3 = (uint32_t)pa(l2.cr3)};
     *(uint64_t *)(void *)&gdt_storage[SEL_TSS32_A] = tss_descriptor(&tss_a, 0x8b);
     *(uint64_t *)(void *)&gdt_storage[SEL_TSS32_B] = tss_descriptor(&tss_b, 0x89);
     /* Vectors 40h and 13 are task gates to B. */
