@@ -170,7 +170,8 @@ void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
      * only L1 can change that. */
     w->window = v->gif && (w->interrupt || (w->nmi && !w->nmi_masked));
     w->fake_irq = w->window && !(v->level == 2 && v->v_irq);
-    w->iret_watch = w->nmi && w->nmi_masked;
+    /* Watched as soon as an NMI was injected: no later entry tells whether the handler returned. */
+    w->iret_watch = w->nmi_masked;
     if (w->iret_watch) {
         nvirt_vmcb_intercept(nvi_svm_current(v), NVIRT_SVM_EXIT_IRET, true);
     }
@@ -193,6 +194,20 @@ static void drop_own_intercepts(struct nvirt_svm_vcpu *v)
     }
 }
 
+/*
+ * Whether the exit interrupted the delivery of L2's own virtual interrupt on a CPU that leaves V_IRQ
+ * set then: it is one that also calls the event an exception (nvi_svm_normal_event()). The event
+ * is in EXITINTINFO, so V_IRQ must not bring it a second time.
+ */
+static bool virq_was_taken(const struct nvirt_vmcb *vmcb)
+{
+    uint64_t event = nvi_svm_normal_event(vmcb->exit_int_info);
+    uint64_t vector = (vmcb->int_ctl & NVIRT_SVM_V_INTR_VECTOR) >> NVIRT_SVM_V_INTR_VECTOR_SHIFT;
+
+    return ((event ^ vmcb->exit_int_info) & NVIRT_SVM_EVENT_TYPE) != 0 &&
+           event == make_event(NVIRT_SVM_EVENT_INTR, (uint32_t)vector);
+}
+
 bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
 {
     const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
@@ -202,7 +217,7 @@ bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
 
     drop_own_intercepts(v);
     if (v->level == 2 && !w->fake_irq && v->gif) {
-        v->v_irq = (vmcb->int_ctl & NVIRT_SVM_V_IRQ) != 0;
+        v->v_irq = (vmcb->int_ctl & NVIRT_SVM_V_IRQ) != 0 && !virq_was_taken(vmcb);
     }
     if (iret) {
         w->nmi_masked = false;
