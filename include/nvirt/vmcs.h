@@ -157,6 +157,7 @@ struct nvirt_vmx_cpu_facts {
     uint8_t linear_bits;     /**< Linear-address width: 48, or 57 with 5-level paging. */
     bool long_mode;          /**< Intel 64 architecture. */
     bool rtm;                /**< RTM or debugging of it: bit 16 of pending debug exceptions. */
+    bool sgx;                /**< SGX: the interruptibility state may tell of an enclave. */
     uint64_t cr4_valid;      /**< Bits of CR4 that CPUID lets L1 set; all ones: any. */
     uint64_t efer_valid;     /**< Bits of IA32_EFER that are not reserved. */
     uint64_t debugctl_valid; /**< Bits of IA32_DEBUGCTL that are not reserved. */

@@ -28,8 +28,7 @@ static uint64_t *member_of(struct nvirt_vmx_caps *caps, uint32_t msr)
 static bool facts_are_sane(const struct nvirt_vmx_cpu_facts *facts)
 {
     return facts->physical_bits >= 32 && facts->physical_bits <= 52 &&
-           (facts->linear_bits == 48 || facts->linear_bits == 57 ||
-            (facts->linear_bits == 32 && !facts->long_mode));
+           (facts->linear_bits == 48 || facts->linear_bits == 57);
 }
 
 enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu,
