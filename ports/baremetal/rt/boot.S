@@ -150,7 +150,8 @@ rt_trap_stubs:
         .set vec, 0
         .rept 256
         .balign 16
-        .if !((vec == 8) || (vec >= 10 && vec <= 14) || (vec == 17) || (vec == 21) || (vec == 29) || (vec == 30))
+        .set has_error, (vec == 8) || (vec >= 10 && vec <= 14) || (vec == 17) || (vec == 21)
+        .if !(has_error || (vec == 29) || (vec == 30))
         pushq   $0
         .endif
         pushq   $vec

@@ -296,7 +296,7 @@ static inline void rt_invlpg(uint64_t va)
     __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
-/* --- Exceptions -------------------------------------------------------------------------------- */
+/* --- Exceptions ------------------------------------------------------------------------------- */
 
 struct rt_trap_frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
@@ -360,7 +360,7 @@ static inline bool rt_wrmsr_safe(uint32_t msr, uint64_t value)
     return failed == 0;
 }
 
-/* --- CPU set-up --------------------------------------------------------------------------------- */
+/* --- CPU set-up ------------------------------------------------------------------------------- */
 
 /*
  * Builds GDT, TSS, IDT and the 4 GiB identity map at the addresses the image has now, loads them
@@ -400,12 +400,12 @@ uint64_t rt_image_limit(void);
 /*
  * Copies the running image, with its data as it is now, to physical address `dst` (page aligned,
  * below 4 GiB, not overlapping), and continues in `entry` of the copy on a fresh stack, tables
- * rebuilt there. Addresses the image stored in its own data at run time still mean the old copy; the
- * runtime moves only its own hook and putc. PIE images only.
+ * rebuilt there. Addresses the image stored in its own data at run time still mean the old copy;
+ * the runtime moves only its own hook and putc. PIE images only.
  */
 _Noreturn void rt_move(uint64_t dst, void (*entry)(void));
 
-/* --- Output ---------------------------------------------------------------------------------------- */
+/* --- Output ----------------------------------------------------------------------------------- */
 
 typedef void (*rt_putc_fn)(char c);
 
@@ -428,7 +428,7 @@ int rt_snprintf(char *buf, size_t size, const char *format, ...)
 int rt_vsnprintf(char *buf, size_t size, const char *format, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
-/* --- The C library's corner that the compiler and the images need ---------------------------------- */
+/* --- The C library's corner that the compiler and the images need ----------------------------- */
 
 void *memcpy(void *restrict dst, const void *restrict src, size_t n);
 void *memmove(void *dst, const void *src, size_t n);
@@ -440,7 +440,7 @@ int strncmp(const char *a, const char *b, size_t n);
 /* As strtoull() for base 0, 10 and 16, without errno; `end` may be NULL. */
 uint64_t rt_strtou64(const char *s, const char **end, unsigned base);
 
-/* --- Ending, memory ----------------------------------------------------------------------------------- */
+/* --- Ending, memory --------------------------------------------------------------------------- */
 
 /*
  * Ends the emulator: "Shutdown" to Bochs's port 0x8900, `code` to QEMU's isa-debug-exit at 0xf4,

@@ -22,8 +22,8 @@ extern const char l2_stubs[], l2_exit_landing[];
 uint64_t l2_enter(struct l2 *state, uint64_t launched);
 
 /*
- * Low memory for the handlers of real mode, where interrupts reach only the first megabyte. The same
- * bytes serve 32-bit mode.
+ * Low memory for the handlers of real mode, where interrupts reach only the first megabyte. The
+ * same bytes serve 32-bit mode.
  */
 #define REAL_IVT 0x5000ull
 #define LOW_STUBS 0x6000ull
@@ -142,7 +142,8 @@ static void write_controls(enum l2_mode mode)
     if (mode == L2_REAL || mode == L2_FLAT32)
         proc2 |= PROC2_UNRESTRICTED;
     vmwrite(F_PIN, rt_rdmsr(MSR_VMX_TRUE_PIN) & 0xffffffffu);
-    vmwrite(F_PROC, (rt_rdmsr(MSR_VMX_TRUE_PROC) & 0xffffffffu) | PROC_SECONDARY | PROC_MSR_BITMAPS);
+    vmwrite(F_PROC, (rt_rdmsr(MSR_VMX_TRUE_PROC) & 0xffffffffu) | PROC_SECONDARY |
+                        PROC_MSR_BITMAPS);
     vmwrite(F_PROC2, proc2 | (rt_rdmsr(MSR_VMX_PROC2) & 0xffffffffu));
     vmwrite(F_EXIT, (rt_rdmsr(MSR_VMX_TRUE_EXIT) & 0xffffffffu) | EXIT_HOST64 | EXIT_SAVE_DEBUG |
                         EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | EXIT_LOAD_PAT);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The switch to L2 and back, and the stubs of L2's interrupt table: each is a VMCALL, so that
- * L1 learns the vector from where L2 stopped. The NOP is there for Bochs, which saves a stale RIP when
+ * The switch to L2 and back, and the stubs of L2's interrupt table: each is a VMCALL, so that L1
+ * learns the vector from where L2 stopped. The NOP is there for Bochs, which saves a stale RIP when
  * the first instruction of an NMI handler exits.
  */
 /* As in vmx.h, whose constants have a C suffix. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * L1 as a 32-bit hypervisor: a small interpreter that leaves long mode, runs a list of VMX
- * instructions under 32-bit or PAE paging, notes how each ended, and comes back. It has an interrupt
- * table of its own; an exception ends the command that raised it.
+ * instructions under 32-bit or PAE paging, notes how each ended, and comes back. It has an
+ * interrupt table of its own; an exception ends the command that raised it.
  *
  * struct legacy_command (legacy.h), 32 bytes: op, a, b, flags, out, vector, error, cr2.
  */

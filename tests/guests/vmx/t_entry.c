@@ -172,8 +172,8 @@ static const struct entry_row host[] = {
 };
 
 /*
- * The error-code bit has to fit the vector, unless IA32_VMX_BASIC bit 56 says that it need not; then
- * the event is delivered as asked.
+ * The error-code bit has to fit the vector, unless IA32_VMX_BASIC bit 56 says that it need not;
+ * then the event is delivered as asked.
  */
 static void error_code_consistency(void)
 {

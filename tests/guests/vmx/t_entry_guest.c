@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Checks of VM entry on the guest-state area, whose failure is an exit of its own kind (reason 33),
- * MSR-load failures (34), and what such an exit does and does not do.
- * [SDM 3C "Checks on the Guest State Area"], [SDM 3C "VM-Entry Failures During or After Loading Guest
- * State"].
+ * MSR-load failures (34), and what such an exit does and does not do. [SDM 3C "Checks on the Guest
+ * State Area"], [SDM 3C "VM-Entry Failures During or After Loading Guest State"].
  */
 #include "entry_row.h"
 #include "tests.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * EPT as L1 uses it: violations and what they say, misconfigurations, page sizes, accessed and dirty
- * flags, and when a change takes effect. [SDM 3C "The Extended Page Table Mechanism (EPT)"].
+ * EPT as L1 uses it: violations and what they say, misconfigurations, page sizes, accessed and
+ * dirty flags, and when a change takes effect. [SDM 3C "The Extended Page Table Mechanism (EPT)"].
  * The tests bend l2_ept.data_pt, which maps L2_DATA.
  */
 #include "l2.h"

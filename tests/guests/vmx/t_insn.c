@@ -83,7 +83,7 @@ static void vmptrld_rules(void)
     fails_with(load_of((uint64_t)vmcs_region[1]), E_VMPTRLD_REVISION, "wrong_revision");
     vmcs_region[1][0] ^= 1;
     vmcs_region[1][0] |= 1ull << 31;
-    /* A CPU with VMCS shadowing takes it as a shadow VMCS; both are right for what they announce. */
+    /* A CPU with VMCS shadowing takes it as a shadow VMCS; both are right as announced. */
     if ((rt_rdmsr(MSR_VMX_PROC2) >> 32 & PROC2_SHADOW_VMCS) == 0)
         fails_with(load_of((uint64_t)vmcs_region[1]), E_VMPTRLD_REVISION, "shadow_indicator");
     else
@@ -185,7 +185,8 @@ static void read_only_fields(void)
         if (writable)
             check(status == VMX_OK, "read_only_%x", fields[i]);
         else
-            check(status == VMX_FAIL_VALID && error == E_READ_ONLY_FIELD, "read_only_%x", fields[i]);
+            check(status == VMX_FAIL_VALID && error == E_READ_ONLY_FIELD, "read_only_%x",
+                  fields[i]);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * L1 outside long mode, with 32-bit paging and with PAE paging: operands of 32 bits, its own kind of
- * page tables, segments with bases and limits, and an L2 that exits into 32-bit host state.
+ * L1 outside long mode, with 32-bit paging and with PAE paging: operands of 32 bits, its own kind
+ * of page tables, segments with bases and limits, and an L2 that exits into 32-bit host state.
  */
 #include "l2.h"
 #include "legacy.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * L2 outside long mode: real mode and unpaged protected mode as an unrestricted guest, PAE paging,
- * virtual-8086 mode, L2 that changes mode by itself, and task switches.
- * [SDM 3C "Unrestricted Guests"], [SDM 3C "PAE Paging and EPT"], [SDM 3C "Exit Qualification for Task
- * Switches"].
+ * virtual-8086 mode, L2 that changes mode by itself, and task switches. [SDM 3C "Unrestricted
+ * Guests"], [SDM 3C "PAE Paging and EPT"], [SDM 3C "Exit Qualification for Task Switches"].
  */
 #include "l2.h"
 #include "tests.h"
@@ -147,8 +146,8 @@ static void flat_mode(void)
     (void)l2_go(s_f_push);
     check(l2.reason == R_VMCALL && l2.g.rax == 0x11223344, "stack");
     run_named("vmptrld", s_f_vmptrld, R_VMPTRLD, 0x10, i_f_vmptrld, e_f_vmptrld);
-    check_eq(vmread(F_INSN_INFO) & 0x0fff8783u, 2u | (1u << 7) | (3u << 15) | (2u << 18) | (1u << 23),
-             "vmptrld.info");
+    check_eq(vmread(F_INSN_INFO) & 0x0fff8783u,
+             2u | (1u << 7) | (3u << 15) | (2u << 18) | (1u << 23), "vmptrld.info");
     run_named("vmread", s_f_vmread, R_VMREAD, 0, i_f_vmread, e_f_vmread);
     check_eq(vmread(F_INSN_INFO) & 0xffc38780u,
              (1u << 7) | (3u << 15) | (1u << 22) | (3u << 23) | (1u << 28), "vmread.info");

@@ -67,7 +67,8 @@ struct form {
     bool fixed; /* works on operand_cell */
 };
 
-#define ROW(name, fixed) {#name, form_##name##_vmptrst, form_##name##_vmptrld, form_##name##_vmclear, fixed}
+#define ROW(name, fixed)                                                                           \
+    {#name, form_##name##_vmptrst, form_##name##_vmptrld, form_##name##_vmclear, fixed}
 static const struct form forms[] = {
     ROW(base, false), ROW(disp8, false), ROW(disp8_negative, false), ROW(disp32, false),
     ROW(disp32_negative, false), ROW(index1, false), ROW(index2, false), ROW(index4, false),

@@ -59,8 +59,8 @@ static void vmxon_conditions(void)
     check_eq(vmxon(&operand), VMX_FAULT(6), "cr4_vmxe_clear");
     check_eq((uint64_t)trap_call_user(user_vmxon, &operand, 0).vector, 6, "cr4_vmxe_clear_user");
     rt_write_cr4(cr4 | CR4_VMXE);
-    check_eq((uint64_t)trap_call_compat(compat_vmxon, (uint32_t)(uint64_t)&operand, false).vector, 6,
-             "compatibility_mode");
+    struct trap t = trap_call_compat(compat_vmxon, (uint32_t)(uint64_t)&operand, false);
+    check_eq((uint64_t)t.vector, 6, "compatibility_mode");
     check_eq((uint64_t)trap_call_user(user_vmxon, &operand, 0).vector, 13, "user");
     operand = (uint64_t)vmxon_region + 8;
     check_eq(vmxon(&operand), VMX_FAIL_INVALID, "misaligned");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory operands of L1's VMX instructions through L1's own page tables: an L0 walks them in software,
- * so every rule of paging shows here: rights at each level, CR0.WP, SMAP, reserved bits, page sizes,
- * accessed and dirty flags, and the segment rules of 64-bit mode. [SDM 3A "Paging"].
+ * Memory operands of L1's VMX instructions through L1's own page tables: an L0 walks them in
+ * software, so every rule of paging shows here: rights at each level, CR0.WP, SMAP, reserved bits,
+ * page sizes, accessed and dirty flags, and the segment rules of 64-bit mode. [SDM 3A "Paging"].
  */
 #include "l2.h"
 #include "tests.h"

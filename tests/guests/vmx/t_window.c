@@ -227,8 +227,9 @@ static void virtual_nmis(enum l2_mode mode)
 }
 
 /*
- * IRET ends blocking by NMI before its own stack access faults; the exit says so, and L1 has to block
- * NMIs again before it lets L2 retry. [SDM 3C "Resuming Guest Software after Handling an Exception"].
+ * IRET ends blocking by NMI before its own stack access faults; the exit says so, and L1 has to
+ * block NMIs again before it lets L2 retry. [SDM 3C "Resuming Guest Software after Handling an
+ * Exception"].
  */
 static void iret_fault(enum l2_mode mode)
 {
@@ -290,7 +291,7 @@ static void preemption_timer(enum l2_mode mode)
     check_eq(vmread(F_G_ACTIVITY), ACTIVITY_HLT, "timer.after_hlt_activity");
 }
 
-/* In Bochs 2.7 the control by itself never causes an exit (differences.md); the injected event does. */
+/* In Bochs 2.7 the control alone never causes an exit (differences.md); the injected event does. */
 static void monitor_trap(enum l2_mode mode)
 {
     l2_reset(mode);

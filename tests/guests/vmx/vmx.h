@@ -235,7 +235,7 @@
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
 
-/* --- Exit reasons ------------------------------------------------------------------------------- */
+/* --- Exit reasons ----------------------------------------------------------------------------- */
 #define R_EXCEPTION 0u
 #define R_EXTINT 1u
 #define R_TRIPLE_FAULT 2u
@@ -284,7 +284,7 @@
 #define R_RDSEED 61u
 #define R_ENTRY_FAILURE (1u << 31)
 
-/* --- VM-instruction errors ------------------------------------------------------------------------ */
+/* --- VM-instruction errors -------------------------------------------------------------------- */
 #define E_VMCALL_ROOT 1u
 #define E_VMCLEAR_ADDR 2u
 #define E_VMCLEAR_VMXON 3u
@@ -301,7 +301,7 @@
 #define E_MOV_SS 26u
 #define E_INV_OPERAND 28u
 
-/* --- Interruption information ------------------------------------------------------------------------ */
+/* --- Interruption information ----------------------------------------------------------------- */
 #define INTR_VALID (1u << 31)
 #define INTR_ERROR (1u << 11)
 #define INTR_NMI_UNBLOCKED (1u << 12)
@@ -322,7 +322,7 @@
 #define ACTIVITY_ACTIVE 0u
 #define ACTIVITY_HLT 1u
 
-/* --- EPT ------------------------------------------------------------------------------------------------ */
+/* --- EPT -------------------------------------------------------------------------------------- */
 #define EPT_R 1ull
 #define EPT_W 2ull
 #define EPT_X 4ull
