@@ -74,8 +74,7 @@ struct nvi_mmu_root {
     uint32_t cpu;         /**< Where it was last flushed for entry. */
     uint32_t pages;       /**< Table pages linked, the top one included. */
     uint8_t levels;       /**< Of the tree that hardware walks: 4 or 5. */
-    bool has_table;
-    bool used;            /**< Stands for key. */
+    bool used;            /**< Stands for key and has its table. */
     bool stale;           /**< Must be emptied before use. */
     bool changed;         /**< New, or entries went or changed, since it was last flushed. */
 };

@@ -32,7 +32,7 @@ void nvi_mmu_limbo_free(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 /** Unlinks everything under the top table of @p root; clears stale, sets changed. */
 void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 
-/** Least recently used root with a table, stale ones first, other than @p except (may be null);
+/** Least recently used root, stale ones first, other than @p except (may be null);
  *  null when none. With @p filled only roots that hold more than the top table count. */
 struct nvi_mmu_root *nvi_mmu_root_oldest(struct nvi_mmu *mmu, const struct nvi_mmu_root *except,
                                          bool filled);

@@ -28,7 +28,7 @@ void nvi_mmu_destroy(struct nvi_mmu *mmu)
     for (i = 0; i < mmu->capacity; i++) {
         struct nvi_mmu_root *root = &mmu->roots[i];
 
-        if (root->has_table) {
+        if (root->used) {
             nvi_mmu_tree_empty(mmu, root);
             nvi_mmu_limbo_free(mmu, root);
             nvi_mmu_page_free(mmu, root->table);
@@ -70,7 +70,7 @@ struct nvi_mmu_root *nvi_mmu_root_oldest(struct nvi_mmu *mmu, const struct nvi_m
     for (i = 0; i < mmu->capacity; i++) {
         struct nvi_mmu_root *root = &mmu->roots[i];
 
-        if (root == except || !root->has_table || (filled && root->pages <= 1))
+        if (root == except || !root->used || (filled && root->pages <= 1))
             continue;
         if (oldest == NULL || is_older(root, oldest))
             oldest = root;
@@ -95,7 +95,9 @@ static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu)
     struct nvi_mmu_root *root = find_unused(mmu);
 
     if (root != NULL && nvi_mmu_page_alloc(mmu, &root->table) == NVIRT_OK) {
-        root->has_table = true;
+        /* On no CPU yet: flushed before its first use, for the page may have been a root of another
+         * vCPU, whose entries hardware still holds under its address. */
+        root->used = true;
         root->pages = 1;
         return root;
     }
@@ -122,12 +124,6 @@ enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu, const struct nvi_mmu_key
         found->key = *key;
         found->levels = levels;
         found->link = link;
-        found->used = true;
-        found->stale = false;
-        /* The page may have been a root before, of this vCPU or another: whatever hardware holds
-         * under its address must go before it is used. */
-        found->changed = true;
-        found->cpu = NVI_MMU_NO_CPU;
     }
     found->last_use = ++mmu->clock;
     *root = found;
@@ -191,7 +187,6 @@ enum nvi_mmu_flush nvi_mmu_enter(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
     (void)nvi_mmu_current(mmu);
     if (root->stale)
         nvi_mmu_tree_empty(mmu, root);
-    root->last_use = ++mmu->clock;
     if (mmu->starved)
         return NVI_MMU_FLUSH_ALL;
     if (root->changed || root->cpu != cpu)

@@ -49,8 +49,7 @@ static uint64_t entry_address(const struct nvi_paging *mode, uint64_t table, uin
 {
     uint64_t mask = mode->format == NVI_PAGING_32BIT ? 0x3ff : 0x1ff;
 
-    if (is_pae_pdpte(mode, level))
-        mask = 3;
+    /* Four PDPTEs, not 512: the address has 32 bits with PAE. */
     return table + ((gva >> level_shift(mode, level)) & mask) * entry_bytes(mode);
 }
 

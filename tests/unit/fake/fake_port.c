@@ -389,11 +389,11 @@ enum nvirt_status nvirt_port_translate(struct nvirt_port_vm *vm, nvirt_l1gpa add
         vm->retries--;
         return NVIRT_ERR_RETRY;
     }
-    if (region == NULL || (region->rights & access) != access)
+    if (region == NULL || (!region->overrides && (region->rights & access) != access))
         return NVIRT_ERR_NO_MAPPING;
     out->hpa = nvirt_hpa_make(region->hpa + (address.value - region->start));
     /* The largest block that lies inside the region and is aligned alike on both sides. */
-    for (size = region->block; size > PAGE; size >>= 9) {
+    for (size = region->block; size > PAGE && !region->lies; size >>= 9) {
         uint64_t base = address.value & ~(size - 1);
 
         if (base >= region->start && base + size <= region->start + region->bytes &&

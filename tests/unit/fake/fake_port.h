@@ -40,6 +40,8 @@ struct fake_region_l1 {
     uint8_t memory_type;
     bool absent;         /**< A hole: nothing is there. */
     bool device;         /**< Translatable, but no memory to read, write or pin. */
+    bool lies;           /**< Says its block size whether or not the addresses are aligned to it. */
+    bool overrides;      /**< Translates with its own rights, also when asked for more. */
 };
 
 /** Kinds of call that can be made to fail. */

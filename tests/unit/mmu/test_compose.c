@@ -67,7 +67,8 @@ static void a_misaligned_block_is_not_believed(void **state)
 {
     struct world *world = *state;
 
-    region(world, 0, SIZE_1G, 8 * SIZE_1G + 0x5000, 0x1000);
+    region(world, 0, SIZE_1G, 8 * SIZE_1G + 0x5000, SIZE_1G);
+    world->port->region[0].lies = true;
     assert_int_equal(translate(world, 0x200000, SIZE_1G, 3, NVIRT_ACCESS_READ),
                      NVI_FAULT_INSTALLED);
     assert_int_equal(level, 1);
@@ -85,6 +86,9 @@ static void refusals_of_the_port(void **state)
     assert_int_equal(translate(world, 0, 0x1000, 1, NVIRT_ACCESS_READ), NVI_FAULT_HOST);
     assert_int_equal(translate(world, SIZE_1G, 0x1000, 1, NVIRT_ACCESS_WRITE), NVI_FAULT_HOST);
     assert_int_equal(translate(world, SIZE_1G, 0x1000, 1, NVIRT_ACCESS_READ), NVI_FAULT_INSTALLED);
+    /* A port that grants less than it was asked for. */
+    world->port->region[0].overrides = true;
+    assert_int_equal(translate(world, SIZE_1G, 0x1000, 1, NVIRT_ACCESS_WRITE), NVI_FAULT_HOST);
     world->port->retries = 1;
     assert_int_equal(translate(world, SIZE_1G, 0x1000, 1, NVIRT_ACCESS_READ), NVI_FAULT_RETRY);
 }

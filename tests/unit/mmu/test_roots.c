@@ -75,8 +75,8 @@ static void the_oldest_root_is_recycled_empty_and_flushed(void **state)
         assert_int_equal(install(world, root, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
     }
     oldest = root_for(world, 0x2000);
-    (void)root_for(world, 0x1000);
     (void)root_for(world, 0x4000);
+    (void)root_for(world, 0x1000);
     /* 0x3000 is the oldest now. */
     root = root_for(world, 0x9000);
     assert_int_equal(root->key.table, 0x9000);
@@ -86,6 +86,9 @@ static void the_oldest_root_is_recycled_empty_and_flushed(void **state)
     assert_int_equal(root->pages, 1);
     assert_ptr_equal(root_for(world, 0x2000), oldest);
     expect_page(world, oldest, L2, 0x9000);
+    (void)root_for(world, 0x1000);
+    (void)root_for(world, 0x4000);
+    assert_int_equal(world->stats.root_misses, ROOTS + 1);
     /* The pages of the recycled root went back with its flush. */
     assert_int_equal(world->port->pool_used, 3 * 4 + 1);
 }

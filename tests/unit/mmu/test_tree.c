@@ -274,6 +274,10 @@ static void reclaim_ends_with_the_faulting_root(void **state)
     assert_int_equal(enter(world, mine), NVI_MMU_FLUSH_ALL);
     assert_int_equal(install(world, mine, L2, 0xa000 | RWX, 1), NVI_FAULT_INSTALLED);
     expect_page(world, mine, L2, 0xa000);
+    /* And again when it is needed again. */
+    assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_RETRY);
+    assert_int_equal(enter(world, mine), NVI_MMU_FLUSH_ALL);
+    assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
 }
 
 /* A budget that cannot hold one walk says so after a bounded number of faults, and leaks nothing. */
