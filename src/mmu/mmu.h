@@ -177,9 +177,6 @@ struct nvi_mmu_leaf {
 /** True when @p mmu's trees hold under the port's present sequence; else all are stale now. */
 bool nvi_mmu_current(struct nvi_mmu *mmu);
 
-/** True for a root that lost its entries by an invalidation and was not emptied yet. */
-bool nvi_mmu_root_is_stale(const struct nvi_mmu_root *root);
-
 /**
  * Puts @p leaf in place for @p l2gpa, if the port's sequence is still the leaf's. A present entry
  * in the way is exchanged whole: a bigger leaf gives way to a table, a table to a leaf (its pages go

@@ -163,11 +163,6 @@ void nvi_mmu_drop_all(struct nvi_mmu *mmu)
     }
 }
 
-bool nvi_mmu_root_is_stale(const struct nvi_mmu_root *root)
-{
-    return root->stale;
-}
-
 bool nvi_mmu_current(struct nvi_mmu *mmu)
 {
     uint64_t now = nvirt_port_sequence(mmu->vm->port);

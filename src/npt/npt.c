@@ -108,13 +108,11 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
 
     if (result != NVI_FAULT_INSTALLED)
         return result;
-    /* Clean pages stay write-protected: the write that dirties them has to fault. Every present
-     * entry can be read, so reading is part of every access that is granted. */
+    /* Clean pages stay write-protected: the write that dirties them has to fault. What is attempted
+     * is granted by both sides here, reading always with it, as every present entry can be read. */
     rights = walk->rights & host.rights;
     if (!walk->dirty)
         rights &= ~NVIRT_ACCESS_WRITE;
-    if ((rights & access) != access)
-        return NVI_FAULT_HOST;
     leaf.sequence = host.sequence;
     leaf.entry = leaf_entry(config, walk, &host, rights, leaf.level);
     return nvi_mmu_install(mmu, root, l2gpa, &leaf);

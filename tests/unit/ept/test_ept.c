@@ -248,6 +248,37 @@ static void clean_pages_are_write_protected(void **state)
     assert_int_equal(page.rights, RWX);
 }
 
+/* L1 changed the entry without invalidating and L2 faults on it again: what hardware may still hold
+ * of the old one goes, unless the new one only allows more. */
+static void a_leaf_that_changed_owes_a_flush(void **state)
+{
+    static const struct {
+        uint64_t before, after;
+        enum nvi_mmu_flush flush;
+    } row[] = {
+        { 0x5000 | R | WB, 0x5000 | R | W | WB, NVI_MMU_FLUSH_NONE },
+        { 0x5000 | R | WB, 0x5000 | RWX | WB, NVI_MMU_FLUSH_NONE },
+        { 0x5000 | R | X | WB, 0x5000 | R | W | WB, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | R | WB, 0x5000 | R | W | UC, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | R | WB, 0x5000 | R | W | WB | IPAT, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | R | WB | IPAT, 0x5000 | R | W | WB, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | R | WB, 0x6000 | R | W | WB, NVI_MMU_FLUSH_ROOT },
+    };
+    struct world *world = *state;
+    unsigned i;
+
+    for (i = 0; i < sizeof row / sizeof row[0]; i++) {
+        nvi_mmu_drop_all(&world->mmu);
+        map(world, 1, L2, row[i].before);
+        run(world);
+        assert_int_equal(fault(world, QR, L2), NVI_FAULT_INSTALLED);
+        assert_int_equal(run(world), NVI_MMU_FLUSH_NONE);
+        map(world, 1, L2, row[i].after);
+        assert_int_equal(fault(world, QW, L2), NVI_FAULT_INSTALLED);
+        assert_int_equal(run(world), row[i].flush);
+    }
+}
+
 /* The qualification for L1: access and linear bits from hardware, rights from EPT12, others 0
  * [SDM 3C "Exit Qualification for EPT Violations"]. */
 static void a_violation_of_l1_is_reflected_exactly(void **state)
@@ -452,6 +483,7 @@ int main(void)
         TEST(cpu_sizes_limit_the_leaf),
         TEST(memory_type_and_ignored_bits),
         TEST(clean_pages_are_write_protected),
+        TEST(a_leaf_that_changed_owes_a_flush),
         TEST(a_violation_of_l1_is_reflected_exactly),
         TEST(a_write_to_a_read_only_page_is_reflected),
         TEST(a_misconfiguration_of_l1_is_reflected),

@@ -69,6 +69,37 @@ static void clean_pages_are_write_protected(void **state)
     assert_int_equal(run(world), NVI_MMU_FLUSH_NONE);
 }
 
+/* L1 changed the entry without invalidating and L2 faults on it again: what hardware may still hold
+ * of the old one goes, unless the new one only allows more. */
+static void a_leaf_that_changed_owes_a_flush(void **state)
+{
+    static const struct {
+        uint64_t before, after;
+        enum nvi_mmu_flush flush;
+    } row[] = {
+        { 0x5000 | ALL, 0x5000 | ALL, NVI_MMU_FLUSH_NONE },
+        { 0x5000 | ALL | NX, 0x5000 | ALL, NVI_MMU_FLUSH_NONE },
+        { 0x5000 | ALL, 0x5000 | ALL | NX, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | ALL, 0x5000 | ALL | PCD, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | ALL | PWT, 0x5000 | ALL, NVI_MMU_FLUSH_ROOT },
+        { 0x5000 | ALL, 0x6000 | ALL, NVI_MMU_FLUSH_ROOT },
+    };
+    struct world *world = *state;
+    unsigned i;
+
+    for (i = 0; i < sizeof row / sizeof row[0]; i++) {
+        nvi_mmu_drop_all(&world->mmu);
+        map(world, 1, L2, row[i].before);
+        run(world);
+        assert_int_equal(fault(world, NVI_PF_U | FINAL, L2), NVI_FAULT_INSTALLED);
+        assert_int_equal(run(world), NVI_MMU_FLUSH_NONE);
+        map(world, 1, L2, row[i].after);
+        assert_int_equal(fault(world, NVI_PF_U | NVI_PF_P | NVI_PF_W | FINAL, L2),
+                         NVI_FAULT_INSTALLED);
+        assert_int_equal(run(world), row[i].flush);
+    }
+}
+
 /* Rights of both sides intersect, for every pair. */
 static void rights_are_intersected(void **state)
 {
@@ -344,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_first_touch_is_installed),
         TEST(clean_pages_are_write_protected),
+        TEST(a_leaf_that_changed_owes_a_flush),
         TEST(rights_are_intersected),
         TEST(a_fault_of_l1_is_reflected_exactly),
         TEST(addresses_beyond_l1s_tables_are_reflected),
