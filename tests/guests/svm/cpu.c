@@ -9,7 +9,6 @@
 #include "svm.h"
 #include "t.h"
 
-extern uint8_t trap_stubs[];
 extern uint8_t try_resume[];
 extern int try_user_asm(uint64_t rip, uint64_t rax);
 extern int try_compat_asm(uint64_t rip, uint64_t rax);
@@ -187,4 +186,9 @@ bool cpu_is_bochs(void)
 unsigned int cpu_phys_bits(void)
 {
     return rt_cpuid(0x80000008, 0).eax & 0xff;
+}
+
+bool cpu_has_la57(void)
+{
+    return rt_cpuid(0, 0).eax >= 7 && ((rt_cpuid(7, 0).ecx >> 16) & 1) != 0;
 }

@@ -57,6 +57,7 @@ void cpu_init(void);
 bool cpu_is_qemu(void);
 bool cpu_is_bochs(void);
 unsigned int cpu_phys_bits(void);
+bool cpu_has_la57(void);
 
 /* Calls fn(a, b); NO_TRAP, or the vector of the exception that cut it short. */
 int try_call(void (*fn)(uint64_t, uint64_t), uint64_t a, uint64_t b);
@@ -66,6 +67,8 @@ int try_compat(uint64_t rip, uint64_t rax);
 /* The current try_call frame: saved and restored around an L2, which nests its own. */
 extern uint64_t try_top;
 
+/* The entry code of vector n is at trap_stubs + 16 * n. */
+extern uint8_t trap_stubs[];
 extern uint8_t gdt_storage[];
 extern uint8_t idt_storage[];
 #define GDT_LIMIT 0x7f

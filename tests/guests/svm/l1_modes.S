@@ -39,8 +39,11 @@ l1_vmrun_in:
         mov %eax, %cr0
         mov $0xc0000080, %ecx
         rdmsr
+        cmpl $1, (%edi)                 /* 2: stay in long mode, with other CR3 and CR4 */
+        jne 5f
         and $~0x100, %eax
         wrmsr
+5:
         mov 4(%edi), %eax
         mov %eax, %cr4
         mov 8(%edi), %eax

@@ -160,6 +160,7 @@ enum {
 #define CR4_PSE (1ull << 4)
 #define CR4_PAE (1ull << 5)
 #define CR4_PGE (1ull << 7)
+#define CR4_LA57 (1ull << 12)
 
 #define RF_FIXED (1ull << 1)
 #define RF_CF (1ull << 0)

@@ -10,6 +10,8 @@
 #include "subjects.h"
 #include "t.h"
 
+#define VEC_INJECTED 0x73
+
 SNIPPET(g_nops, "", "nop; nop");
 SNIPPET(g_spin, "", "1: pause; jmp 1b");
 /* EOI first, should an earlier interrupt of L2 be in service. */
@@ -242,6 +244,43 @@ static void l2_own_ipi(enum l2_mode mode)
     t_eq("own-ipi", "handled-again", trap.count[VEC_IPI] - before, 2);
 }
 
+/*
+ * An injected event goes first, a pending physical interrupt after it: at once, at the handler's
+ * first instruction, where the host's IF gates it, else when the handler has returned.
+ */
+static void behind_injection(enum l2_mode mode)
+{
+    uint32_t before = trap.count[VEC_INJECTED];
+
+    l2_reset(mode);
+    l2_intercept(ICPT_INTR, true);
+    l2.vmcb->rflags |= RF_IF;
+    l2.vmcb->event_inj = EVT_VALID | EVT_INTR | VEC_INJECTED;
+    lapic_self_ipi(VEC_IPI);
+    t_eq("behind-injection", "code", l2_run_at(g_nops), EXIT_INTR);
+    t_eq("behind-injection", "handler-first", trap.count[VEC_INJECTED] - before, 1);
+    t_eq("behind-injection", "rip", l2.vmcb->rip, pa(g_nops));
+    t_eq("behind-injection", "no-event", l2.vmcb->exit_int & EVT_VALID, 0);
+    t_eq("behind-injection", "pending", drain(VEC_IPI), 1);
+    if (t_skip("behind-injection.masking")) {
+        return;
+    }
+    before = trap.count[VEC_INJECTED];
+    l2_reset(mode);
+    l2_intercept(ICPT_INTR, true);
+    l2.flags = L2_HOST_IF;
+    l2.vmcb->vintr = VINTR_MASKING;
+    l2.vmcb->event_inj = EVT_VALID | EVT_INTR | VEC_INJECTED;
+    lapic_self_ipi(VEC_IPI);
+    t_eq("behind-injection", "masking-code", l2_run_at(g_nops), EXIT_INTR);
+    t_eq("behind-injection", "masking-at-handler", l2.vmcb->rip,
+         pa(trap_stubs) + 16u * VEC_INJECTED);
+    t_eq("behind-injection", "masking-consumed", l2.vmcb->event_inj & EVT_VALID, 0);
+    t_eq("behind-injection", "masking-no-event", l2.vmcb->exit_int & EVT_VALID, 0);
+    t_eq("behind-injection", "masking-goes-on", l2_run(), EXIT_VMMCALL);
+    t_eq("behind-injection", "masking-once", trap.count[VEC_INJECTED] - before, 1);
+}
+
 /* With V_INTR_MASKING L2 sees its own IF. */
 static void virtual_if(enum l2_mode mode)
 {
@@ -275,5 +314,6 @@ void test_interrupts(void)
         halted(modes[m]);
         l2_own_ipi(modes[m]);
         virtual_if(modes[m]);
+        behind_injection(modes[m]);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VMRUN by an L1 that is in compatibility mode, in legacy mode with PAE paging, or with two-level
- * paging. The mode L1 is in at VMRUN is also the format of its nested page tables.
+ * VMRUN by an L1 that is in compatibility mode, in legacy mode with PAE or two-level paging, or in
+ * long mode with five levels. The mode L1 is in at VMRUN is also the format of its nested page tables.
  * [APM 2 "Nested Paging Modes"]
  */
 #include "cpu.h"
@@ -12,7 +12,7 @@
 
 /* Read by l1_modes.S. */
 struct l1_mode {
-    uint32_t legacy; /* 0: stay in long mode (compatibility) */
+    uint32_t change; /* 0: compatibility mode, 1: legacy mode, 2: compatibility, other CR4, CR3 */
     uint32_t cr4, cr3;
 };
 
@@ -21,9 +21,9 @@ void l1_vmrun_in(struct l1_mode *m, struct vmcb *v, struct vmcb *host);
 SNIPPET(g_l1_write, ".code32\nmov $0x600dcafe, %ecx", "mov %ecx, (%eax)\n.code64");
 SNIPPET(g_l1_read, ".code32", "mov (%eax), %eax\n.code64");
 
-enum format { COMPAT, PAE, TWO_LEVEL };
+enum format { COMPAT, PAE, TWO_LEVEL, FIVE_LEVEL };
 
-static const char *const names[] = {"compat", "pae", "two-level"};
+static const char *const names[] = {"compat", "pae", "two-level", "five-level"};
 
 /* A gpa in a large page of its own, over l2_page. */
 #define REGION 0x60000000u
@@ -53,6 +53,14 @@ static uint32_t entry_flags(enum format f)
     return (uint32_t)(f == TWO_LEVEL ? *large_entry32 : *large_entry) & 0x67;
 }
 
+static uint64_t *on_top_of(uint64_t *four_levels)
+{
+    uint64_t *top = page_get();
+
+    top[0] = pa(four_levels) | 7;
+    return top;
+}
+
 static void nested_tables(enum format f)
 {
     if (f == TWO_LEVEL) {
@@ -68,6 +76,9 @@ static void nested_tables(enum format f)
         l2.vmcb->ncr3 = pa(pdpt);
     } else {
         large_entry = pt_entry(l2.npt, REGION, 2);
+        if (f == FIVE_LEVEL) {
+            l2.vmcb->ncr3 = pa(on_top_of(l2.npt));
+        }
     }
     set_entry(f, 7);
 }
@@ -78,12 +89,16 @@ static void prepare(enum format f, enum l2_mode mode)
 
     l2_reset(mode);
     v = l2.vmcb;
-    l1.legacy = f != COMPAT;
+    l1.change = f == COMPAT ? 0 : f == FIVE_LEVEL ? 2 : 1;
     l1.cr4 = (uint32_t)rt_read_cr4() | (uint32_t)CR4_PSE;
     l1.cr3 = (uint32_t)pa(pt_identity_pae(PT_P | PT_W));
     if (f == TWO_LEVEL) {
         l1.cr4 &= ~(uint32_t)CR4_PAE;
         l1.cr3 = (uint32_t)pa(pt_identity_legacy(PT_P | PT_W));
+    }
+    if (f == FIVE_LEVEL) {
+        l1.cr4 |= (uint32_t)CR4_LA57;
+        l1.cr3 = (uint32_t)pa(on_top_of(pt_identity(PT_P | PT_W)));
     }
     v->efer &= ~(EFER_LME | EFER_LMA);
     v->cr0 &= ~CR0_PG;
@@ -157,8 +172,12 @@ static void faults(enum format f)
 
 void test_l1_modes(void)
 {
-    for (unsigned int f = COMPAT; f <= TWO_LEVEL; f++) {
+    for (unsigned int f = COMPAT; f <= FIVE_LEVEL; f++) {
         t_group("l1-mode", "npt");
+        if (f == FIVE_LEVEL && !cpu_has_la57()) {
+            t_absent(names[f]);
+            continue;
+        }
         if (!t_skip(names[f])) {
             runs((enum format)f, L2_NPT);
             faults((enum format)f);

@@ -29,7 +29,7 @@ SNIPPET32(g_body32,
 SNIPPET32(g_into, "mov $0x7fffffff, %eax; add $1, %eax", "into");
 SNIPPET32(g_bound, "movl $1, l2_page; movl $2, l2_page+4; mov $3, %eax", "bound %eax, l2_page");
 
-enum kind { REAL, PAGED_REAL, V86, PROT16, PROT32, LEGACY, PAE, COMPAT, USER64, USER32 };
+enum kind { REAL, PAGED_REAL, V86, PROT16, PROT32, LEGACY, PAE, COMPAT, USER64, USER32, LA57 };
 
 struct mode {
     const char *name;
@@ -41,7 +41,7 @@ static const struct mode kinds[] = {
     {"real", REAL, true},      {"paged-real", PAGED_REAL, true},
     {"v86", V86, true},        {"prot16", PROT16, true},   {"prot32", PROT32, false},
     {"legacy", LEGACY, false}, {"pae", PAE, false},        {"compat", COMPAT, false},
-    {"user64", USER64, false}, {"user32", USER32, false},
+    {"user64", USER64, false}, {"user32", USER32, false},  {"la57", LA57, false},
 };
 
 static void seg(struct vmcb_seg *s, uint16_t selector, uint16_t attrib, uint32_t limit,
@@ -70,13 +70,23 @@ static void sixteen(const uint8_t *code, uint16_t cs_attrib)
     l2.vmcb->rip = pa(code) - base;
 }
 
+/* A fifth level above L2's tables. */
+static void five_levels(void)
+{
+    uint64_t *top = page_get();
+
+    top[0] = pa(l2.cr3) | PT_P | PT_W | PT_U | PT_A;
+    l2.vmcb->cr3 = pa(top);
+    l2.vmcb->cr4 |= CR4_LA57;
+}
+
 /* Turns the long-mode L2 that l2_reset() made into one of another kind, about to run code. */
 static void become(enum kind kind, const uint8_t *code)
 {
     struct vmcb *v = l2.vmcb;
 
     v->rip = pa(code);
-    if (kind != COMPAT && kind != USER64 && kind != USER32) {
+    if (kind != COMPAT && kind != USER64 && kind != USER32 && kind != LA57) {
         v->efer &= ~(EFER_LME | EFER_LMA);
     }
     switch (kind) {
@@ -126,6 +136,9 @@ static void become(enum kind kind, const uint8_t *code)
     case USER64:
         l2_user();
         break;
+    case LA57:
+        five_levels();
+        break;
     case USER32:
         flat(SEL_UCODE32 | 3, 0xcfb, SEL_UDATA | 3, 0xcf3);
         v->cpl = 3;
@@ -144,6 +157,11 @@ SNIPPET(g_body64,
         "push %rbx; pop %rcx; call 2f; jmp 3f; 2: mov $0x77, %dl; ret; 3:",
         "cpuid");
 
+static bool is_64bit(enum kind kind)
+{
+    return kind == USER64 || kind == LA57;
+}
+
 static bool at_cpl3(enum kind kind)
 {
     return kind == USER64 || kind == USER32 || kind == V86;
@@ -151,8 +169,8 @@ static bool at_cpl3(enum kind kind)
 
 static void runs(enum l2_mode mode, const struct mode *m)
 {
-    const uint8_t *code = m->kind == USER64 ? g_body64 : body(m);
-    const uint8_t *at = m->kind == USER64 ? g_body64_at : m->code16 ? g_body16_at : g_body32_at;
+    const uint8_t *code = is_64bit(m->kind) ? g_body64 : body(m);
+    const uint8_t *at = is_64bit(m->kind) ? g_body64_at : m->code16 ? g_body16_at : g_body32_at;
     uint64_t base = m->code16 ? pa(code) & ~15ull : 0;
 
     l2_reset(mode);
@@ -326,6 +344,10 @@ void test_modes(void)
     for (unsigned int m = 0; m < 2; m++) {
         t_group("mode", l2_mode_name(modes[m]));
         for (unsigned int i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+            if (kinds[i].kind == LA57 && !cpu_has_la57()) {
+                t_absent(kinds[i].name);
+                continue;
+            }
             if (t_skip(kinds[i].name)) {
                 continue;
             }

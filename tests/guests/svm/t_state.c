@@ -240,6 +240,30 @@ static void general_registers(enum l2_mode mode)
     t_eq("gpr", "rax", l2.vmcb->rax, 0x77 + 15);
 }
 
+SNIPPET(g_loop, "xor %edi, %edi", "1: cpuid; inc %edi; sub $1, %r8; jnz 1b");
+
+/* A thousand exits in a row, each answered by L1. */
+static void round_trips(enum l2_mode mode)
+{
+    unsigned int exits = 0, wrong = 0;
+    uint64_t code;
+
+    l2_reset(mode);
+    l2_intercept(ICPT_CPUID, true);
+    l2.g.r8 = 1000;
+    code = l2_run_at(g_loop);
+    while (code == EXIT_MISC(ICPT_CPUID) && exits < 2000) {
+        wrong += l2.g.rdi != exits || l2.g.r8 != 1000 - exits;
+        l2.vmcb->rax = exits;
+        exits++;
+        code = l2_resume(2);
+    }
+    t_eq("round-trips", "code", code, EXIT_VMMCALL);
+    t_eq("round-trips", "exits", exits, 1000);
+    t_eq("round-trips", "registers", wrong, 0);
+    t_eq("round-trips", "last-rax", l2.vmcb->rax, 999);
+}
+
 SNIPPET(g_tsc, "", "rdtsc");
 
 static void tsc_offset(enum l2_mode mode)
@@ -316,6 +340,7 @@ void test_state(void)
         moves(modes[m]);
         host_if(modes[m]);
         general_registers(modes[m]);
+        round_trips(modes[m]);
         tsc_offset(modes[m]);
         l2_vmload_vmsave(modes[m]);
     }
