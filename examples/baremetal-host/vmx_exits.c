@@ -89,8 +89,10 @@ static void handle_vmcall(uint32_t level)
     uint64_t dpl = (vmx_get(level, NVIRT_VMCS_GUEST_SS_AR) & NVIRT_VMX_AR_DPL) >>
                    NVIRT_VMX_AR_DPL_SHIFT;
 
-    if (level != 1 || vmx.gprs.r[NVIRT_RAX] != HYPERCALL_MAGIC || dpl != 0) {
-        inject(level, NVIRT_VECTOR_UD, false);
+    /* VMCALL of L2 is always L1's. */
+    if (vmx.gprs.r[NVIRT_RAX] != HYPERCALL_MAGIC || dpl != 0) {
+        if (nvirt_vmx_vmcall_refuse(vmx.vcpu, vmx.cpu) != NVIRT_OK)
+            report_stop("a VMCALL could not be refused");
         return;
     }
     vmx.gprs.r[NVIRT_RAX] = hypercall(&vmx.gprs);

@@ -172,6 +172,15 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
                                                    const struct nvirt_event *event);
 
 /**
+ * For a VMCALL of L1 that is no hypercall of the host's: gives L1 what the architecture has for it
+ * [SDM 3C "VMCALL"]: #UD outside VMX operation, #GP above CPL 0, else VMfail with error 1.
+ * To be called between the exit (reason 18, level 1) and the next prepare.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 runs); NVIRT_ERR_HARDWARE.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu,
+                                                          struct nvirt_port_cpu *cpu);
+
+/**
  * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins
  * dropped, flushes recorded. L1's registers in vmcs01 are the host's to set then.
  */

@@ -374,6 +374,13 @@ static void execute(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint32_t 
     }
 }
 
+void nvi_vmx_vmcall_in_root(struct nvirt_vmx_vcpu *v)
+{
+    if (may_execute(v)) {
+        nvi_vmx_fail(v, NVIRT_VMX_ERR_VMCALL_ROOT);
+    }
+}
+
 bool nvi_vmx_instruction(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint32_t reason)
 {
     switch (reason) {

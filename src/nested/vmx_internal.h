@@ -261,6 +261,8 @@ void nvi_vmx_succeed(struct nvirt_vmx_vcpu *v);
 void nvi_vmx_fail_invalid(struct nvirt_vmx_vcpu *v);
 /** VMfail with an error number if there is a current VMCS, else without. */
 void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error);
+/** VMCALL of L1 that nobody answers: there is no dual-monitor treatment. */
+void nvi_vmx_vmcall_in_root(struct nvirt_vmx_vcpu *v);
 /** True when @p reason was an instruction of L1's that nvirt has now dealt with. */
 bool nvi_vmx_instruction(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint32_t reason);
 

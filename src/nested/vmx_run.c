@@ -396,3 +396,19 @@ enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu, struct n
            : result == NVI_PAGING_RETRY ? NVIRT_ERR_RETRY
                                         : NVIRT_ERR_NO_MAPPING;
 }
+
+/* ---- hypercalls ---- */
+
+enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu)
+{
+    enum nvirt_status status = begin(vcpu, cpu);
+
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    if (vcpu->level != 1 || vcpu->prepared) {
+        return NVIRT_ERR_STATE;
+    }
+    nvi_vmx_vmcall_in_root(vcpu);
+    return vcpu->error;
+}
