@@ -35,6 +35,7 @@
 
 #define CPUID_LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define CPUID_ENTRIES 256
+#define STAT_NAME_MAX 64
 
 enum slot {
     SLOT_RAM,
@@ -309,17 +310,17 @@ static uint64_t read_stat(int fd, const char *name)
     if (pread(stats, &header, sizeof(header), 0) != sizeof(header))
         fail("KVM's statistics cannot be read");
     for (uint32_t i = 0; i < header.num_desc; i++) {
-        struct {
-            struct kvm_stats_desc desc;
-            char name[64];
-        } row = {0};
-        size_t size = sizeof(row.desc) + header.name_size;
+        char row[sizeof(struct kvm_stats_desc) + STAT_NAME_MAX] = "";
+        const char *row_name = row + sizeof(struct kvm_stats_desc);
+        size_t size = sizeof(struct kvm_stats_desc) + header.name_size;
+        struct kvm_stats_desc desc;
 
         if (size >= sizeof(row) ||
-            pread(stats, &row, size, (off_t)(header.desc_offset + i * size)) != (ssize_t)size)
+            pread(stats, row, size, (off_t)(header.desc_offset + i * size)) != (ssize_t)size)
             break;
-        if (strcmp(row.name, name) == 0 &&
-            pread(stats, &value, sizeof(value), (off_t)(header.data_offset + row.desc.offset)) !=
+        memcpy(&desc, row, sizeof(desc));
+        if (strcmp(row_name, name) == 0 &&
+            pread(stats, &value, sizeof(value), (off_t)(header.data_offset + desc.offset)) !=
                 sizeof(value))
             value = 0;
     }
