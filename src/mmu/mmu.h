@@ -94,7 +94,7 @@ struct nvi_mmu {
 /** What a second-stage fault of L2 came to. */
 enum nvi_fault {
     NVI_FAULT_INSTALLED = 0,     /**< Entry in place: nvi_mmu_enter() and run L2 again. */
-    NVI_FAULT_RETRY,             /**< Nothing installed, tables or mapping moved: nvi_mmu_enter() and
+    NVI_FAULT_RETRY,             /**< Nothing installed, something moved: nvi_mmu_enter() and
                                       run L2 again; it will fault again. */
     NVI_FAULT_REFLECT,           /**< L1's: EPT violation with qualification, or nested page fault
                                       with error code. */
@@ -138,7 +138,7 @@ NVIRT_NODISCARD enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu,
                                                    const struct nvi_mmu_key *key, uint8_t levels,
                                                    uint64_t link, struct nvi_mmu_root **root);
 
-/** L1 invalidated what it has at @p table (bits 51:12), whatever the role (INVEPT single-context). */
+/** L1 invalidated what it has at @p table (bits 51:12), in any role (INVEPT single-context). */
 void nvi_mmu_invalidate(struct nvi_mmu *mmu, uint64_t table);
 
 /** L1 invalidated everything (INVEPT all-context, TLB_CONTROL 1). Direct roots have no L1 tables
@@ -179,8 +179,8 @@ bool nvi_mmu_current(struct nvi_mmu *mmu);
 
 /**
  * Puts @p leaf in place for @p l2gpa, if the port's sequence is still the leaf's. A present entry
- * in the way is exchanged whole: a bigger leaf gives way to a table, a table to a leaf (its pages go
- * to limbo). When room is short, other roots are emptied first, least recently used first, then
+ * in the way is exchanged whole: a bigger leaf for a table, a table for a leaf (its pages go to
+ * limbo). When room is short, other roots are emptied first, least recently used first, then
  * this one.
  * @return NVI_FAULT_INSTALLED, NVI_FAULT_RETRY or NVI_FAULT_NO_PAGE.
  */
@@ -191,7 +191,7 @@ NVIRT_NODISCARD enum nvi_fault nvi_mmu_install(struct nvi_mmu *mmu, struct nvi_m
  * Asks the port for @p l1gpa and picks the leaf size: the smaller of @p size (of L1's leaf) and the
  * host's block, at most @p max_level.
  * @param access NVIRT_ACCESS_*, what L2 attempts.
- * @return NVI_FAULT_INSTALLED with *out and *level when translated; NVI_FAULT_RETRY; NVI_FAULT_HOST.
+ * @return NVI_FAULT_INSTALLED with *out and *level; NVI_FAULT_RETRY; NVI_FAULT_HOST.
  *         out->hpa is then the base of the leaf.
  */
 NVIRT_NODISCARD enum nvi_fault nvi_mmu_translate(struct nvi_mmu *mmu, nvirt_l1gpa l1gpa,

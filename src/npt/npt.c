@@ -37,7 +37,7 @@ bool nvi_npt_pat_is_usable(uint64_t cpu_pat)
             pat_find(cpu_pat, PAT_UC_MINUS) < PAT_ENTRIES);
 }
 
-/* Index in the CPU's PAT for @p type, or for a stricter one when the CPU's PAT has no such entry. */
+/* Index in the CPU's PAT for @p type, or for a stricter one when the CPU's PAT has it not. */
 static uint32_t pat_index(uint64_t cpu_pat, uint8_t type)
 {
     uint32_t index = pat_find(cpu_pat, type);

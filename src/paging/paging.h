@@ -27,7 +27,7 @@ enum nvi_paging_format {
     NVI_PAGING_5LEVEL = 5
 };
 
-/** A paging mode. Zero-initialise; a false flag is a feature the CPU does not have or that is off. */
+/** A paging mode. Zero-initialise; a false flag is a feature that is absent or off. */
 struct nvi_paging {
     enum nvi_paging_format format;
     uint8_t physical_bits; /**< 32 to 52: bits above are reserved in entries. */
@@ -55,7 +55,7 @@ struct nvi_paging {
 #define NVI_PAGING_WRITE 1u
 #define NVI_PAGING_EXECUTE 2u
 #define NVI_PAGING_USER 4u     /**< CPL 3, or any access through NPT. */
-#define NVI_PAGING_IMPLICIT 8u /**< Implicit supervisor access (descriptor tables): AC is no help. */
+#define NVI_PAGING_IMPLICIT 8u /**< Implicit supervisor access (descriptor tables): AC is no use. */
 #define NVI_PAGING_SET_AD 16u  /**< Set accessed and dirty bits as hardware would. */
 
 /** Bits of a page-fault error code. */

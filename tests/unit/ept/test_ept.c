@@ -42,7 +42,7 @@ static void keys_hold_what_changes_the_meaning(void **state)
     assert_int_equal(nvi_ept_key(EPTP_4 & ~UINT64_C(6)).table, EPT12);
 }
 
-/* EPTP02: nvirt's own table, length as L1's, A/D exactly when L1 has it, write-back if the CPU can. */
+/* EPTP02: nvirt's own table, length as L1's, A/D exactly when L1 has it, write-back if it can. */
 static void eptp02_mirrors_length_and_ad(void **state)
 {
     struct world *world = *state;

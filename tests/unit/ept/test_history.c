@@ -5,9 +5,9 @@
  * TLB that keeps every translation and a paging-structure cache that keeps every table until a
  * flush that names them. After every step:
  *
- *  sound     whatever hardware lets L2 do, EPT12 allowed at some time since L1 last invalidated that
- *            root, and it goes to where the host has that page now;
- *  complete  what EPT12 and the host allow now, L2 can do after a bounded number of faults, and what
+ *  sound     whatever hardware lets L2 do, EPT12 allowed at some time since L1 last invalidated
+ *            that root, and it goes to where the host has that page now;
+ *  complete  what EPT12 and the host allow now, L2 can do after a few faults, and what
  *            EPT12 refuses now and hardware refuses is reflected;
  *  safe      no table is walked after it was freed (the fake port aborts), the count of pages is
  *            right, nothing leaks.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A fake host behind the cold tier of the port. It keeps L1's memory as sparse pages that count how
- * often each byte was read, table pages that are poisoned when freed and watched for use after, pins
+ * often each byte was read, table pages that are poisoned when freed and watched after, pins
  * with their counts, the invalidation sequence, and the trace. On request the n-th call of a kind
  * fails, memory changes between two reads or under a compare-exchange, and mappings move in the
  * middle of a fault. A broken promise of the library (a page freed twice, a pointer into a freed
@@ -107,7 +107,7 @@ struct nvirt_port_vm {
     uint32_t pins;          /**< Pins held now. */
     struct fake_pin pin[FAKE_VM_PINS];
     uint64_t sequence;
-    uint32_t move_on_translate; /**< The n-th translation from now is overtaken by an invalidation. */
+    uint32_t move_on_translate; /**< The n-th translation from now is overtaken by a change. */
     uint32_t retries;       /**< So many translations say RETRY. */
     uint64_t calls[FAKE_CALL_KINDS];     /**< Calls made. */
     uint64_t fail_at[FAKE_CALL_KINDS];   /**< Number of the call that fails; 0 for none. */

@@ -94,7 +94,7 @@ enum hw_result hw_npt_walk(struct nvirt_port_vm *vm, uint64_t ncr3, uint64_t l2g
             return HW_RESERVED;
         if ((entry & 2) == 0)
             page->rights &= ~NVIRT_ACCESS_WRITE;
-        if ((entry & 4) == 0) /* Nested accesses are user accesses: a supervisor page allows none. */
+        if ((entry & 4) == 0) /* Nested accesses are users': a supervisor page allows none. */
             page->rights = 0;
         if ((entry >> 63) != 0)
             page->rights &= ~NVIRT_ACCESS_EXECUTE;

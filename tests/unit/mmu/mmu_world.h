@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of the engine's tests: a fake host, a VM, one vCPU's engine with a few roots, and leaves
+ * The world of the engine's tests: a fake host, a VM, one vCPU's engine with some roots, and leaves
  * in EPT's format (the engine does not care which).
  */
 #ifndef MMU_WORLD_H

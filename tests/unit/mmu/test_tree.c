@@ -214,7 +214,7 @@ static void emptied_pages_wait_for_the_flush(void **state)
 }
 
 /* Short of room: the least recently used other root is emptied, its pages come with a flush of
- * everything, and the fault succeeds when it comes again (CVE-2026-64561: the root in use stays). */
+ * everything, and the fault succeeds when it comes again (CVE-2026-64561: the root in use stays) */
 static void reclaim_takes_the_oldest_root_first(void **state)
 {
     struct world *world = *state;
@@ -280,7 +280,7 @@ static void reclaim_ends_with_the_faulting_root(void **state)
     assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
 }
 
-/* A budget that cannot hold one walk says so after a bounded number of faults, and leaks nothing. */
+/* A budget that cannot hold one walk says so after a bounded number of faults; nothing leaks. */
 static void too_small_a_budget_is_no_page(void **state)
 {
     struct world *world = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of NPT's tests: a fake host, a VM, one vCPU's engine, and an L1 that builds NPT12 in any
- * of its paging modes.
+ * The world of NPT's tests: a fake host, a VM, one vCPU's engine, and an L1 that builds NPT12 in
+ * any of its paging modes.
  */
 #ifndef NPT_WORLD_H
 #define NPT_WORLD_H
