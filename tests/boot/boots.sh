@@ -72,10 +72,8 @@ boot_nested() {
     boot_multiboot "$machine" "$outdir" "$limit" "$memory" "$HOST_ELF" "$options" "$@"
 }
 
-# Command line of the Linux L1; the console is quiet because emulated serial output costs time.
-LINUX_CMDLINE="console=ttyS0,115200n8 nokaslr tsc=reliable panic=-1 mitigations=off no_timer_check
- nmi_watchdog=0 quiet"
-LINUX_CMDLINE=$(echo $LINUX_CMDLINE)
+# The kernel command line that every run of the Linux L1 uses.
+LINUX_CMDLINE=$(cat "$ROOT/examples/linux-l1/cmdline")
 
 # boot_linux_nested MACHINE OUTDIR TIMEOUT EXTRA_CMDLINE
 boot_linux_nested() {
