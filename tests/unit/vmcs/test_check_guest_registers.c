@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* Rules of guest registers and MSRs [SDM 3C "Checks on Guest Control Registers, Debug Registers, and
+ * MSRs"], each by its name. */
+#include "vmcs_fixture.h"
+
+static void vmx_guest_cr0_fixed(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CR0_FIXED, v->guest_cr0 &= ~NVIRT_CR0_NE);
+    REFUSES(VMX_GUEST_CR0_FIXED, v->guest_cr0 |= NVIRT_BIT(32));
+    REFUSES(VMX_GUEST_CR0_FIXED, fixture_guest_32(f); v->guest_cr0 &= ~NVIRT_CR0_PG);
+    REFUSES(VMX_GUEST_CR0_FIXED, fixture_guest_32(f);
+            v->guest_cr0 &= ~(NVIRT_CR0_PG | NVIRT_CR0_PE));
+    REFUSES(VMX_GUEST_CR0_FIXED, fixture_guest_real(f); v->guest_cr0 &= ~NVIRT_CR0_NE);
+    /* Unrestricted guest frees PE and PG. */
+    ACCEPTS(fixture_guest_32(f); fixture_unrestricted(f); v->guest_cr0 &= ~NVIRT_CR0_PG);
+    ACCEPTS(fixture_guest_real(f));
+    /* CD and NW are not loaded, whatever the MSRs say of them. */
+    ACCEPTS(v->guest_cr0 |= NVIRT_CR0_CD | NVIRT_CR0_NW;
+            f->offer.cr0_fixed1 &= ~(NVIRT_CR0_CD | NVIRT_CR0_NW));
+}
+
+static void vmx_guest_cr0_pg_pe(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CR0_PG_PE, fixture_guest_real(f); v->guest_cr0 |= NVIRT_CR0_PG);
+    ACCEPTS(fixture_guest_32(f); fixture_unrestricted(f));
+}
+
+static void vmx_guest_cr4_fixed(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CR4_FIXED, v->guest_cr4 &= ~NVIRT_CR4_VMXE);
+    REFUSES(VMX_GUEST_CR4_FIXED, v->guest_cr4 |= NVIRT_BIT(15));
+    REFUSES(VMX_GUEST_CR4_FIXED, v->guest_cr4 |= NVIRT_BIT(63));
+    /* Unrestricted guest frees nothing of CR4. */
+    REFUSES(VMX_GUEST_CR4_FIXED, fixture_guest_real(f); v->guest_cr4 &= ~NVIRT_CR4_VMXE);
+    ACCEPTS(v->guest_cr4 |= NVIRT_CR4_SMEP);
+}
+
+static void vmx_guest_cet_wp(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CET_WP, v->guest_cr4 |= NVIRT_CR4_CET; v->guest_cr0 &= ~NVIRT_CR0_WP);
+    ACCEPTS(v->guest_cr4 |= NVIRT_CR4_CET; v->guest_cr0 |= NVIRT_CR0_WP);
+    ACCEPTS(v->guest_cr0 &= ~NVIRT_CR0_WP);
+}
+
+static void vmx_guest_debugctl(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_DEBUGCTL, v->guest_debugctl = NVIRT_BIT(3));
+    REFUSES(VMX_GUEST_DEBUGCTL, v->guest_debugctl = NVIRT_BIT(63));
+    ACCEPTS(v->guest_debugctl = 3);
+    ACCEPTS(v->guest_debugctl = NVIRT_BIT(3);
+            v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG);
+}
+
+static void vmx_guest_ia32e_pg(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_IA32E_PG, fixture_unrestricted(f); v->guest_cr0 &= ~NVIRT_CR0_PG);
+}
+
+static void vmx_guest_ia32e_pae(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_IA32E_PAE, v->guest_cr4 &= ~NVIRT_CR4_PAE);
+    ACCEPTS(fixture_guest_32(f); v->guest_cr4 &= ~NVIRT_CR4_PAE);
+}
+
+static void vmx_guest_legacy_pcide(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_LEGACY_PCIDE, fixture_guest_32(f); v->guest_cr4 |= NVIRT_CR4_PCIDE);
+    ACCEPTS(v->guest_cr4 |= NVIRT_CR4_PCIDE);
+}
+
+static void vmx_guest_cr3_width(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CR3_WIDTH, v->guest_cr3 |= BEYOND);
+    REFUSES(VMX_GUEST_CR3_WIDTH, v->guest_cr3 |= NVIRT_BIT(63));
+    ACCEPTS(v->guest_cr3 = BEYOND - 1);
+}
+
+static void vmx_guest_dr7_high(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_DR7_HIGH, v->guest_dr7 |= NVIRT_BIT(32));
+    REFUSES(VMX_GUEST_DR7_HIGH, v->guest_dr7 |= NVIRT_BIT(63));
+    ACCEPTS(v->guest_dr7 = FLAT);
+    ACCEPTS(v->guest_dr7 |= NVIRT_BIT(32);
+            v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG);
+}
+
+static void vmx_guest_sysenter_esp(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_SYSENTER_ESP, v->guest_sysenter_esp = NOT_CANONICAL);
+    REFUSES(VMX_GUEST_SYSENTER_ESP, v->guest_sysenter_esp = NVIRT_BIT(63));
+    ACCEPTS(v->guest_sysenter_esp = NVIRT_BITS(63, 47));
+}
+
+static void vmx_guest_sysenter_eip(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_SYSENTER_EIP, v->guest_sysenter_eip = NOT_CANONICAL);
+    REFUSES(VMX_GUEST_SYSENTER_EIP, v->guest_sysenter_eip = NVIRT_BIT(63));
+    ACCEPTS(v->guest_sysenter_eip = NVIRT_BITS(63, 47));
+}
+
+static void vmx_guest_pat(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 8; i++) {
+        REFUSES(VMX_GUEST_PAT, v->guest_pat |= UINT64_C(0x80) << (8 * i));
+        REFUSES(VMX_GUEST_PAT, v->guest_pat &= ~(UINT64_C(0xFF) << (8 * i));
+                v->guest_pat |= UINT64_C(3) << (8 * i));
+    }
+    ACCEPTS(v->guest_pat = ~UINT64_C(0); v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_PAT);
+}
+
+static void vmx_guest_efer_reserved(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_EFER_RESERVED, v->guest_efer |= NVIRT_BIT(1));
+    REFUSES(VMX_GUEST_EFER_RESERVED, v->guest_efer |= NVIRT_EFER_SVME);
+    ACCEPTS(v->guest_efer = ~UINT64_C(0); v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
+}
+
+static void vmx_guest_efer_lma(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_EFER_LMA, v->guest_efer &= ~NVIRT_EFER_LMA);
+    REFUSES(VMX_GUEST_EFER_LMA, fixture_guest_32(f); v->guest_efer |= NVIRT_EFER_LMA);
+    ACCEPTS(v->guest_efer = 0; v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
+}
+
+static void vmx_guest_efer_lme(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_EFER_LME, v->guest_efer &= ~NVIRT_EFER_LME);
+    REFUSES(VMX_GUEST_EFER_LME, fixture_guest_32(f); v->guest_efer |= NVIRT_EFER_LME);
+    /* Without paging LME may stand alone. */
+    ACCEPTS(fixture_guest_real(f); v->guest_efer |= NVIRT_EFER_LME);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vmx_guest_cr0_fixed),    cmocka_unit_test(vmx_guest_cr0_pg_pe),
+        cmocka_unit_test(vmx_guest_cr4_fixed),    cmocka_unit_test(vmx_guest_cet_wp),
+        cmocka_unit_test(vmx_guest_debugctl),     cmocka_unit_test(vmx_guest_ia32e_pg),
+        cmocka_unit_test(vmx_guest_ia32e_pae),    cmocka_unit_test(vmx_guest_legacy_pcide),
+        cmocka_unit_test(vmx_guest_cr3_width),    cmocka_unit_test(vmx_guest_dr7_high),
+        cmocka_unit_test(vmx_guest_sysenter_esp), cmocka_unit_test(vmx_guest_sysenter_eip),
+        cmocka_unit_test(vmx_guest_pat),          cmocka_unit_test(vmx_guest_efer_reserved),
+        cmocka_unit_test(vmx_guest_efer_lma),     cmocka_unit_test(vmx_guest_efer_lme),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
