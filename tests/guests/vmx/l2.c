@@ -253,6 +253,15 @@ static void write_guest_state(enum l2_mode mode)
     write_segments(mode);
 }
 
+/* The tables are written anew: what the CPU may remember of the old ones has to go. */
+void flush_everything(void)
+{
+    const struct inv_desc none = {0, 0};
+
+    (void)invept(2, &none);
+    (void)invvpid(2, &none);
+}
+
 void l2_reset_in(enum l2_mode mode, uint64_t *region)
 {
     uint64_t pa = (uint64_t)region;
@@ -260,6 +269,7 @@ void l2_reset_in(enum l2_mode mode, uint64_t *region)
     vmcs_prepare(region);
     if (vmclear(&pa) != VMX_OK || vmptrld(&pa) != VMX_OK)
         rt_panic("no VMCS for L2");
+    flush_everything();
     memset(&l2, 0, sizeof(l2));
     l2.mode = mode;
     build_l2_tables(mode);

@@ -68,6 +68,9 @@ void l2_reset(enum l2_mode mode);
 /* As l2_reset() in another region. */
 void l2_reset_in(enum l2_mode mode, uint64_t *region);
 
+/* INVEPT and INVVPID of everything: after each change of tables that L2 has run on. */
+void flush_everything(void);
+
 /* Sets RIP to a snippet, RSP to a fresh stack, RFLAGS to 2, not blocked, active, GPRs to zero. */
 void l2_start(const char *code);
 /* VMLAUNCH or VMRESUME, as fits. Returns l2.reason. */

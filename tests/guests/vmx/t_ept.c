@@ -333,6 +333,7 @@ static void changes(void)
     (void)expect_done("change.present_after_violation");
     check_eq(l2.g.rax, 0x1001, "change.present_after_violation_value");
     l2_ept.data_pt[2] &= ~EPT_W;
+    flush_ept();
     touch(s_p_write, page(2) + 8);
     check_eq(l2.reason, R_EPT_VIOLATION, "change.read_only");
     l2_ept.data_pt[2] |= EPT_W;

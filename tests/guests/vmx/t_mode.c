@@ -121,7 +121,7 @@ static void real_mode_memory(void)
     (void)l2_go(s_r_read);
     check_eq(l2.g.rax, 0x13579bdf, "read");
     l2_ept.data_pt[0] = 0;
-    (void)invept(2, &(struct inv_desc){0, 0});
+    flush_everything();
     (void)l2_go(s_r_read);
     (void)expect_exit("violation", &(struct expect){R_EPT_VIOLATION, 0x181, ANY,
                                                     (uint64_t)i_r_read});
@@ -156,6 +156,7 @@ static void flat_mode(void)
     ctl_set(F_PROC, PROC_CR3_LOAD | PROC_CR3_STORE);
     run_named("cr3", s_f_invlpg_cr3, R_CR, 3 | 0x10 | (3 << 8), i_f_invlpg_cr3, e_f_invlpg_cr3);
     l2_ept.data_pt[0] &= ~EPT_W;
+    flush_everything();
     (void)l2_go(s_f_write);
     check_eq(l2.reason, R_EPT_VIOLATION, "violation");
     check_eq(vmread(F_QUALIFICATION) & 0x1be, 0x1aa, "violation.qualification");

@@ -28,6 +28,7 @@ static void map_apic(void)
         l2_paging.data_pt[7] = 0xfee00000ull | 0x13;
     else
         l2_ept.data_pt[7] = 0xfee00000ull | EPT_RWX;
+    flush_everything();
 }
 
 /* IRET ends blocking by NMI, whoever caused it. */
@@ -247,7 +248,7 @@ static void iret_fault(enum l2_mode mode)
         l2_paging.data_pt[2] = 0;
     else
         l2_ept.data_pt[2] = 0;
-    (void)invept(2, &(struct inv_desc){0, 0});
+    flush_everything();
     vmwrite(F_G_RIP, vmread(F_G_RIP) + 3);
     (void)l2_run();
     check_eq(l2.reason, mode == L2_PLAIN ? R_EXCEPTION : R_EPT_VIOLATION, "iret_fault.exits");
