@@ -63,6 +63,40 @@ void nvi_svm_raise(struct nvirt_svm_vcpu *v, uint32_t vector, bool has_error, ui
     deliver_exception(v, make_exception(vector, has_error, error), 0);
 }
 
+/* [APM 2 "#DF - Double-Fault Exception"] */
+static bool makes_double_fault(uint64_t first)
+{
+    switch (first & NVIRT_SVM_EVENT_VECTOR) {
+    case NVIRT_VECTOR_DE:
+    case NVIRT_VECTOR_TS:
+    case NVIRT_VECTOR_NP:
+    case NVIRT_VECTOR_SS:
+    case NVIRT_VECTOR_GP:
+    case NVIRT_VECTOR_PF:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool nvi_svm_return_gp(struct nvirt_svm_vcpu *v)
+{
+    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    uint64_t first = nvi_svm_normal_event(vmcb->exit_int_info);
+    bool exception = first != 0 && (first & NVIRT_SVM_EVENT_TYPE) >> NVIRT_SVM_EVENT_TYPE_SHIFT ==
+                                       NVIRT_SVM_EVENT_EXCEPTION;
+
+    if (exception && (first & NVIRT_SVM_EVENT_VECTOR) == NVIRT_VECTOR_DF) {
+        return false;
+    }
+    if (exception && makes_double_fault(first)) {
+        nvi_svm_raise(v, NVIRT_VECTOR_DF, true, 0);
+    } else {
+        nvi_svm_raise(v, NVIRT_VECTOR_GP, true, (uint32_t)vmcb->exit_info1);
+    }
+    return true;
+}
+
 void nvi_svm_advance(struct nvirt_vmcb *vmcb, uint32_t length)
 {
     uint64_t rip = vmcb->rip + length;
@@ -175,6 +209,11 @@ void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
     if (w->iret_watch) {
         nvirt_vmcb_intercept(nvi_svm_current(v), NVIRT_SVM_EXIT_IRET, true);
     }
+    w->gp_watch = v->level == 1 && !v->svme &&
+                  !nvirt_vmcb_intercepts(v->vmcb01, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP);
+    if (w->gp_watch) {
+        nvirt_vmcb_intercept(v->vmcb01, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, true);
+    }
 }
 
 /* Takes back what nvi_svm_set_interrupts() and nvi_svm_deliver() put into the VMCB for nvirt. */
@@ -188,6 +227,9 @@ static void drop_own_intercepts(struct nvirt_svm_vcpu *v)
     }
     if (w->window) {
         nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_VINTR, false);
+    }
+    if (w->gp_watch) {
+        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, false);
     }
     if (w->iret_watch) {
         nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IRET, l1_intercepts(v, NVIRT_SVM_EXIT_IRET));

@@ -24,6 +24,8 @@ static enum nvirt_verdict exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
         }
         nvi_svm_msr(v, gprs, v->vmcb01->exit_info1 != 0);
         return NVIRT_VERDICT_DONE;
+    case NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP:
+        return v->waiting.gp_watch ? nvi_svm_watched_gp(v) : NVIRT_VERDICT_L1;
     case NVIRT_SVM_EXIT_NPF:
         /* The host repairs its tables; what was being delivered is delivered again after. */
         nvi_svm_requeue(v, v->vmcb01->exit_int_info);

@@ -350,6 +350,25 @@ bool nvi_svm_fetch(struct nvirt_svm_vcpu *v, uint64_t code, struct nvi_svm_insn 
     return count != 0 && nvi_svm_decode(bytes, count, code_bits(vmcb), code, insn);
 }
 
+bool nvi_svm_is_svm_instruction(struct nvirt_svm_vcpu *v)
+{
+    static const uint16_t codes[] = {
+        NVIRT_SVM_EXIT_VMRUN, NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE, NVIRT_SVM_EXIT_STGI,
+        NVIRT_SVM_EXIT_CLGI,  NVIRT_SVM_EXIT_SKINIT, NVIRT_SVM_EXIT_INVLPGA,
+    };
+    uint32_t bits = code_bits(nvi_svm_current(v));
+    uint8_t bytes[NVI_SVM_INSN_MAX];
+    uint32_t count = fetch_bytes(v, bytes);
+    struct nvi_svm_insn insn;
+
+    for (uint32_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        if (nvi_svm_decode(bytes, count, bits, codes[i], &insn)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *v, uint64_t exit_code,
                                         uint32_t *length)
 {

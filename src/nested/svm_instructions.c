@@ -143,3 +143,17 @@ enum nvirt_verdict nvi_svm_instruction(struct nvirt_svm_vcpu *v, uint64_t code,
     }
     return NVIRT_VERDICT_DONE;
 }
+
+/* Hardware has SVME set and raises the #GP of the privilege and address checks, where a CPU with SVME
+ * clear would know no such instruction. */
+enum nvirt_verdict nvi_svm_watched_gp(struct nvirt_svm_vcpu *v)
+{
+    const struct nvirt_vmcb *vmcb = v->vmcb01;
+
+    if (vmcb->exit_info1 == 0 && (vmcb->exit_int_info & NVIRT_SVM_EVENT_VALID) == 0 &&
+        nvi_svm_is_svm_instruction(v)) {
+        nvi_svm_raise(v, NVIRT_VECTOR_UD, false, 0);
+        return NVIRT_VERDICT_DONE;
+    }
+    return nvi_svm_return_gp(v) ? NVIRT_VERDICT_DONE : NVIRT_VERDICT_L1_SHUTDOWN;
+}

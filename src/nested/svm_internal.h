@@ -50,6 +50,7 @@ struct nvi_svm_waiting {
     uint64_t iret_rip;
     uint64_t iret_rsp;
     bool iret_watch;     /**< The IRET intercept is nvirt's. */
+    bool gp_watch;       /**< The #GP intercept is nvirt's. */
     bool window;         /**< The VINTR intercept is nvirt's. */
     bool fake_irq;       /**< V_IRQ in hardware is nvirt's, not L1's. */
 };
@@ -145,10 +146,16 @@ bool nvi_svm_decode(const uint8_t *bytes, uint32_t count, uint32_t bits, uint64_
 /** The instruction that caused exit @p code, by nRIP where that is enough, else by its bytes. */
 bool nvi_svm_fetch(struct nvirt_svm_vcpu *v, uint64_t code, struct nvi_svm_insn *insn);
 
+/** True when an SVM instruction other than VMMCALL stands at CS:RIP. */
+bool nvi_svm_is_svm_instruction(struct nvirt_svm_vcpu *v);
+
 /* ---- svm_event.c ---- */
 
 /** Raises an exception at the level that runs: injected, or L1's exit when L1 intercepts it. */
 void nvi_svm_raise(struct nvirt_svm_vcpu *v, uint32_t vector, bool has_error, uint32_t error);
+/** Gives the level that runs the #GP that was intercepted for nvirt; a double fault where it met
+ *  another exception. @return false when that makes a shutdown. */
+bool nvi_svm_return_gp(struct nvirt_svm_vcpu *v);
 /** Steps over an instruction: RIP, interrupt shadow, RF. */
 void nvi_svm_advance(struct nvirt_vmcb *vmcb, uint32_t length);
 /** nvi_svm_advance() at the level that runs, and the single-step trap that may follow. */
@@ -183,6 +190,8 @@ struct nvi_svm_merge_in nvi_svm_merge_input(const struct nvirt_svm_vcpu *v);
 /** Exit @p code, an SVM instruction of the level that runs. @return the verdict. */
 enum nvirt_verdict nvi_svm_instruction(struct nvirt_svm_vcpu *v, uint64_t code,
                                        struct nvirt_gprs *gprs);
+/** #GP of L1 while it has SVM off: #UD if an SVM instruction raised it. @return the verdict. */
+enum nvirt_verdict nvi_svm_watched_gp(struct nvirt_svm_vcpu *v);
 
 /* ---- svm_msr.c ---- */
 

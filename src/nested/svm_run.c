@@ -122,6 +122,19 @@ uint64_t nvi_svm_root_number(const struct nvirt_svm_vcpu *v)
     return v->key.table ^ (v->key.role << 52) ^ (v->key.pat * UINT64_C(0x9e3779b97f4a7c15));
 }
 
+/* Reserved encodings are no reason to refuse VMRUN; what they flush is not said: everything. */
+static uint8_t tlb_control12(const struct nvirt_svm_vcpu *v)
+{
+    uint8_t value = v->vmcb12.tlb_control;
+    bool by_asid = (v->offer.features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0;
+
+    if (value == NVIRT_SVM_TLB_NOTHING ||
+        (by_asid && (value == NVIRT_SVM_TLB_ASID || value == NVIRT_SVM_TLB_ASID_NOT_GLOBAL))) {
+        return value;
+    }
+    return NVIRT_SVM_TLB_ALL;
+}
+
 static void bind_tag(struct nvirt_svm_vcpu *v)
 {
     struct nvirt_tlb_svm_entry entry;
@@ -130,7 +143,7 @@ static void bind_tag(struct nvirt_svm_vcpu *v)
     entry.cpu = v->cpu_number;
     entry.asid12 = v->vmcb12.asid;
     entry.root12 = nvi_svm_root_number(v);
-    entry.tlb_control = v->vmcb12.tlb_control;
+    entry.tlb_control = tlb_control12(v);
     v->asid02 = nvirt_tlb_svm_enter_l2(&v->tlb, &entry, &revalidate);
     if (revalidate && v->np12) {
         nvi_mmu_invalidate(&v->mmu, v->key.table);

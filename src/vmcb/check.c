@@ -57,15 +57,6 @@ static bool event_type_exists(uint32_t type)
            type == NVIRT_SVM_EVENT_EXCEPTION || type == NVIRT_SVM_EVENT_SOFTWARE;
 }
 
-static bool tlb_control_exists(uint8_t value, const struct nvirt_svm_caps *offer)
-{
-    bool by_asid = (offer->features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0;
-
-    return value == NVIRT_SVM_TLB_NOTHING || value == NVIRT_SVM_TLB_ALL ||
-           (by_asid &&
-            (value == NVIRT_SVM_TLB_ASID || value == NVIRT_SVM_TLB_ASID_NOT_GLOBAL));
-}
-
 static enum nvi_svm_rule check_registers(const struct nvirt_vmcb *v,
                                          const struct nvirt_svm_caps *offer)
 {
@@ -110,7 +101,6 @@ static enum nvi_svm_rule check_controls(const struct nvirt_vmcb *v,
     NVIRT_RULE(SVM_EVENT_TYPE, !event_is_valid(v) || event_type_exists(event_type(v)));
     NVIRT_RULE(SVM_EVENT_VECTOR, !exception || (vector < 32 && vector != NVIRT_VECTOR_NMI));
     NVIRT_RULE(SVM_ASID_ZERO, v->asid != 0);
-    NVIRT_RULE(SVM_TLB_CONTROL, tlb_control_exists(v->tlb_control, offer));
     return NVI_SVM_RULE_NONE;
 }
 

@@ -255,19 +255,6 @@ static void asid_is_not_the_hosts(void **state)
     BROKEN(SVM_ASID_ZERO);
 }
 
-static void tlb_control_exists(void **state)
-{
-    (void)state;
-    for (unsigned value = 0; value < 256; value++) {
-        vmcb.tlb_control = (uint8_t)value;
-        offer.features = NVIRT_SVM_FEATURE_NP;
-        expect(value < 2 ? NVI_SVM_RULE_NONE : NVI_RULE_SVM_TLB_CONTROL);
-        offer.features |= NVIRT_SVM_FEATURE_FLUSH_BY_ASID;
-        expect(value < 2 || value == 3 || value == 7 ? NVI_SVM_RULE_NONE
-                                                     : NVI_RULE_SVM_TLB_CONTROL);
-    }
-}
-
 static void nested_paging(uint64_t n_cr3, uint64_t pat)
 {
     vmcb.np_control = NVIRT_SVM_NP_ENABLE;
@@ -347,7 +334,6 @@ int main(void)
         cmocka_unit_test_setup(event_types_exist, good),
         cmocka_unit_test_setup(exception_vectors_exist, good),
         cmocka_unit_test_setup(asid_is_not_the_hosts, good),
-        cmocka_unit_test_setup(tlb_control_exists, good),
         cmocka_unit_test_setup(nested_paging_needs_a_paging_host, good),
         cmocka_unit_test_setup(nested_cr3_ends_at_the_physical_width, good),
         cmocka_unit_test_setup(nested_pat_types_exist, good),
