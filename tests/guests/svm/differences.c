@@ -52,7 +52,7 @@ static const struct difference table[] = {
     {"exception.*.ss.rip", QEMU, T_ACCEPT},
     {"exception.*.ss.vector", QEMU, T_ACCEPT},
     {"exception.*.*.cr2-kept", BOCHS, T_ACCEPT},
-    {"exception.*.watch.of-l2", QEMU, T_SKIP},
+    {"exception.*.watch", QEMU, T_SKIP},
     {"exception.*.watch.of-l2-dr6", BOCHS, T_ACCEPT},
     {"mode.*.into", QEMU, T_SKIP},
     {"mode.*.v86", BOCHS, T_SKIP},

@@ -11,6 +11,8 @@
 #include "t.h"
 
 #define VEC_INJECTED 0x73
+/* Long enough for L2 to get where it waits, whatever an entry costs below L1. */
+#define TIMER_TICKS 1000000
 
 SNIPPET(g_nops, "", "nop; nop");
 SNIPPET(g_spin, "", "1: pause; jmp 1b");
@@ -186,7 +188,7 @@ static void timers(enum l2_mode mode)
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
     l2.vmcb->rflags |= RF_IF;
-    lapic_timer(20000);
+    lapic_timer(TIMER_TICKS);
     t_eq("timer", "spinning", l2_run_at(g_spin), EXIT_INTR);
     t_eq("timer", "taken-by-l1", trap.count[VEC_TIMER] - before, 1);
     lapic_timer_stop();
@@ -195,7 +197,7 @@ static void timers(enum l2_mode mode)
     l2.vmcb->rflags |= RF_IF;
     l2_intercept(ICPT_PAUSE, true);
     before = trap.count[VEC_TIMER];
-    lapic_timer(20000);
+    lapic_timer(TIMER_TICKS);
     for (unsigned int i = 0; i < 100000 && trap.count[VEC_TIMER] == before; i++) {
         if (l2_run_at(g_spin) != EXIT_MISC(ICPT_PAUSE)) {
             break;
@@ -224,7 +226,7 @@ static void halted(enum l2_mode mode)
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
-    lapic_timer(20000);
+    lapic_timer(TIMER_TICKS);
     t_eq("hlt", "woken", l2_run_at(g_hlt_wait), EXIT_INTR);
     t_eq("hlt", "rip-after", l2.vmcb->rip, pa(g_hlt_wait_at) + 1);
     lapic_timer_stop();

@@ -191,18 +191,19 @@ SNIPPET(g_watched, "", "movl $1, l2_page(%rip)");
 /* DR7 is L2's own while it runs, DR0-DR3 are shared: L1's breakpoints must not hit L2. */
 static void breakpoints(enum l2_mode mode)
 {
+    if (t_skip("watch")) {
+        return;
+    }
     l2_reset(mode);
     rt_write_dr0(pa(l2_page));
     rt_write_dr7(0xd0401); /* break on writes of 4 bytes at DR0 */
     t_eq("watch", "of-l1", l2_run_at(g_watched), EXIT_VMMCALL);
     rt_write_dr7(0x400);
-    if (!t_skip("watch.of-l2")) {
-        l2_reset(mode);
-        l2.vmcb->dr7 = 0xd0401;
-        t_eq("watch", "of-l2-code", l2_run_at(g_watched), EXIT_EXC(VEC_DB));
-        t_eq("watch", "of-l2-rip", l2.vmcb->rip, pa(g_watched_next));
-        t_eq("watch", "of-l2-dr6", l2.vmcb->dr6 & 0xf, 1);
-    }
+    l2_reset(mode);
+    l2.vmcb->dr7 = 0xd0401;
+    t_eq("watch", "of-l2-code", l2_run_at(g_watched), EXIT_EXC(VEC_DB));
+    t_eq("watch", "of-l2-rip", l2.vmcb->rip, pa(g_watched_next));
+    t_eq("watch", "of-l2-dr6", l2.vmcb->dr6 & 0xf, 1);
     rt_write_dr0(0);
     rt_write_dr7(0x400);
     rt_write_dr6(0xffff0ff0);

@@ -15,7 +15,11 @@ SNIPPET32(g_task_jmp, "", "ljmpl $0x60, $0");
 SNIPPET32(g_task_call, "", "lcall $0x60, $0");
 SNIPPET32(g_task_iret, "pushl $0x4002; popfl", "iretl");
 SNIPPET32(g_task_int, "", "int $0x40");
-SNIPPET32(g_task_gp, "mov $0x3f8, %eax", "mov %eax, %ds");
+/*
+ * The error code goes to the new task's stack, after the switch: that page is touched before, so
+ * that no fault of a level below falls there.
+ */
+SNIPPET32(g_task_gp, "orl $0, l2_stack_top-68; mov $0x3f8, %eax", "mov %eax, %ds");
 SNIPPET32(g_task_target, "mov $0x600d, %ebx", "nop");
 
 #define INFO_IRET (1ull << 36)
