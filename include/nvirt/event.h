@@ -32,6 +32,7 @@ struct nvirt_event {
     uint8_t vector;         /**< 2 for an NMI. */
     bool has_error_code;    /**< Exceptions only. */
     uint32_t error_code;
+    uint64_t address;       /**< #PF only: the faulting linear address (CR2). */
 };
 
 NVIRT_END_DECLS

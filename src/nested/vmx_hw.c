@@ -22,28 +22,53 @@ static bool survives_exits(enum nvirt_vmcs_field field)
     return field == NVIRT_VMCS_VMCS_LINK || field == NVIRT_VMCS_GUEST_SMBASE;
 }
 
+static bool is_pdpte(enum nvirt_vmcs_field field)
+{
+    return field >= NVIRT_VMCS_GUEST_PDPTE0 && field <= NVIRT_VMCS_GUEST_PDPTE3;
+}
+
+/* What an exit has to fetch for L1: state it was offered, and what lives on in L1 whatever it was
+ * offered. PDPTEs count in one paging mode only and are fetched there. */
+static bool is_shown_to_l1(const struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
+{
+    switch (field) {
+    case NVIRT_VMCS_GUEST_EFER:
+    case NVIRT_VMCS_GUEST_PAT:
+        return true;
+    default:
+        return !is_pdpte(field) && nvirt_vmcs_field_exists(&v->offer, field);
+    }
+}
+
+/*
+ * An exit changes more of vmcs01 than of vmcs02: state that L1 was not offered is used by no control
+ * of vmcs02, so what hardware saves there is of no interest.
+ */
 void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
 {
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
         enum nvirt_vmcs_kind kind = nvirt_vmcs_field_kind(field);
+        bool guest = kind == NVIRT_VMCS_KIND_GUEST && !survives_exits(field);
 
         if (!nvirt_vmcs_field_exists(&v->caps, field)) {
             continue;
         }
         nvi_field_add(&v->exists, i);
-        if (kind == NVIRT_VMCS_KIND_EXIT) {
-            nvi_field_add(&v->changes, i);
+        if (kind == NVIRT_VMCS_KIND_EXIT || guest) {
+            nvi_field_add(&v->changes[NVI_01], i);
         }
-        if (kind == NVIRT_VMCS_KIND_GUEST && !survives_exits(field)) {
-            nvi_field_add(&v->changes, i);
+        if (kind == NVIRT_VMCS_KIND_EXIT || (guest && (is_shown_to_l1(v, field) || is_pdpte(field)))) {
+            nvi_field_add(&v->changes[NVI_02], i);
+        }
+        if (guest && is_shown_to_l1(v, field)) {
             nvi_field_add(&v->guest, i);
         }
     }
     /* IA-32e-mode guest follows EFER.LMA at each exit. The valid bit of the event to inject changes
      * too, but always to 0: that needs no read. */
-    nvi_field_add(&v->changes, NVIRT_VMCS_ENTRY_CONTROLS);
-    nvi_field_add(&v->guest, NVIRT_VMCS_ENTRY_CONTROLS);
+    nvi_field_add(&v->changes[NVI_01], NVIRT_VMCS_ENTRY_CONTROLS);
+    nvi_field_add(&v->changes[NVI_02], NVIRT_VMCS_ENTRY_CONTROLS);
 }
 
 static bool vmclear(struct nvirt_vmx_vcpu *v, enum nvi_which which)
@@ -169,19 +194,6 @@ void nvi_hw_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct n
     }
 }
 
-void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
-                    const struct nvi_field_set *set)
-{
-    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
-        enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
-
-        if ((set == NULL || nvi_field_has(set, i)) &&
-            nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT) {
-            nvi_hw_set(v, which, field, next->field[i]);
-        }
-    }
-}
-
 void nvi_hw_commit(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 {
     struct nvi_hw_vmcs *hw = &v->hw[which];
@@ -218,7 +230,7 @@ static void became_stale(struct nvirt_vmx_vcpu *v, enum nvi_which which, bool en
     }
     hw->launched = true;
     for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        hw->stale.word[w] |= v->changes.word[w];
+        hw->stale.word[w] |= v->changes[which].word[w];
     }
     nvi_field_remove(&hw->stale, NVIRT_VMCS_EXIT_REASON);
     hw->image.entry_interruption &= ~NVIRT_VMX_INTR_VALID;

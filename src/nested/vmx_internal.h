@@ -122,8 +122,8 @@ struct nvirt_vmx_vcpu {
     struct nvirt_stats stats;
 
     struct nvi_field_set exists;  /**< Fields that this CPU has. */
-    struct nvi_field_set changes; /**< Of those, the ones an exit may change. */
     struct nvi_field_set guest;   /**< Of those, the ones an exit to L1 shows it. */
+    struct nvi_field_set changes[NVI_HW_COUNT]; /**< What an exit may change in each VMCS. */
     struct nvi_hw_vmcs hw[NVI_HW_COUNT];
     enum nvi_which current; /**< Which of them is the CPU's current VMCS, as far as known. */
 
@@ -164,9 +164,6 @@ void nvi_hw_set(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_
                 uint64_t value);
 /** Fetches those of @p set that are stale. */
 void nvi_hw_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvi_field_set *set);
-/** Makes the image equal to @p next in the fields of @p set (null: all fields). */
-void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
-                    const struct nvi_field_set *set);
 /** Makes it current and writes what is dirty. */
 void nvi_hw_commit(struct nvirt_vmx_vcpu *v, enum nvi_which which);
 /** The exit reason of the VMCS that just ran. Notes what the exit, or the failed entry, changed. */

@@ -116,6 +116,8 @@ static void a_second_entry_writes_little_and_flushes_nothing(void **state)
     l2_cpuid(w);
     vmresume(w);
     l2_cpuid(w);
+    prepare(w);
+    w->v->prepared = true;
     before = *stats;
     fake_cpu_log_reset(&w->cpu);
     vmresume(w);
@@ -123,9 +125,10 @@ static void a_second_entry_writes_little_and_flushes_nothing(void **state)
     prepare(w);
     assert_int_equal(w->cpu.ops, 0);
     assert_int_equal(w->cpu.count.vmclear, 0);
-    assert_int_equal(w->cpu.count.vmptrld, 3); /* To L1 for VMRESUME, to L2, back to L1. */
-    assert_true(stats->vmwrites - before.vmwrites < 75);
-    assert_true(stats->vmreads - before.vmreads < 100);
+    assert_int_equal(w->cpu.count.vmptrld, 2);
+    /* vmcs02 needs one; vmcs01 takes L1's whole host state over what the exit to L0 saved there. */
+    assert_true(stats->vmwrites - before.vmwrites <= 43);
+    assert_true(stats->vmreads - before.vmreads <= 70);
     assert_int_equal(stats->nested_entries, 3);
     assert_int_equal(stats->nested_exits, 3);
     w->v->prepared = true;
