@@ -99,12 +99,14 @@ bochs_wait() {
 }
 
 # bochs_extract_e9 OUTDIR: port 0xE9 shares Bochs's standard output with its banner; keep what
-# stands between the debugger's first prompt and the exit message.
+# stands between the debugger's first prompt and the exit message, without the lines in which the
+# debugger notes a CPU shutdown (a triple fault of L2 is one).
 bochs_extract_e9() {
     awk '/^Next at t=0/ { seen = 1; next }
          seen == 1 && /^\(0\) \[/ { seen = 2; next }
          seen == 2 && /^=+$/ { held = $0; getline
              if ($0 ~ /^Bochs is exiting/) exit
              print held }
+         seen == 2 && /^\([0-9]+\)\.\[[0-9]+\] / { next }
          seen == 2' "$1/stdout.txt" > "$1/e9.txt"
 }

@@ -27,6 +27,8 @@ static const struct {
     {"mode", test_modes},
     {"priority", test_priority},
     {"outside", test_outside},
+    {"persist", test_persist},
+    {"resume", test_resume},
     {"legacy", test_legacy},
 };
 

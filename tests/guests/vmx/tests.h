@@ -8,6 +8,8 @@ void test_instructions(void); /* t_insn.c */
 void test_operands(void);     /* t_operand.c */
 void test_walk(void);        /* t_walk.c: operands through the page tables of L1 */
 void test_exits(void);        /* t_exit.c */
+void test_persist(void);     /* t_persist.c: what a VMCS remembers */
+void test_resume(void);      /* t_resume.c: changes between entries */
 void test_legacy(void);      /* t_legacy.c: a 32-bit L1 */
 void test_outside(void);     /* t_outside.c: physical addresses without memory */
 void test_cr(void);           /* t_cr.c */
