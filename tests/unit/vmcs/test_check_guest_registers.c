@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rules of guest registers and MSRs [SDM 3C "Checks on Guest Control Registers, Debug Registers, and
- * MSRs"], each by its name. */
+/* Rules of guest registers and MSRs, each by its name [SDM 3C "Checks on Guest Control Registers,
+ * Debug Registers, and MSRs"]. */
 #include "vmcs_fixture.h"
 
 static void vmx_guest_cr0_fixed(void **state)

@@ -285,7 +285,7 @@ static inline void fixture_expect(struct fixture *f, enum nvi_vmx_rule rule, con
     fixture_assert_outcome(rule, &out);
 }
 
-/* The statements change the valid vmcs12 (v) or what goes with it (f); then RULE alone is broken. */
+/* The statements change the valid vmcs12 (v) or what goes with it (f); then RULE is broken first. */
 #define REFUSES(RULE, ...)                                                                         \
     do {                                                                                           \
         struct fixture fixture;                                                                    \

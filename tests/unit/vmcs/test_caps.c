@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What L1 is offered [SDM 3D "VMX Capability Reporting Facility"]: within the CPU, consistent as the
+ * manual demands of every CPU, and nothing but what nvirt carries out.
+ */
+#include "vmcs_fixture.h"
+
+static void offer_from(struct fixture *f)
+{
+    assert_int_equal(nvirt_vmx_caps_offer(&f->cpu, &f->offer), NVIRT_OK);
+}
+
+/* [SDM 3D "Reserved Controls and Default Settings"] for one pair of MSRs. */
+static void assert_pair_is_consistent(uint64_t plain, uint64_t refined, uint64_t default1)
+{
+    uint64_t plain0 = plain & FLAT, true0 = refined & FLAT;
+
+    /* What must be 1 may be 1. */
+    assert_int_equal(plain0 & ~(plain >> 32), 0);
+    assert_int_equal(true0 & ~(refined >> 32), 0);
+    /* The plain MSR demands all of default1, and no other bit must be 1 by either. */
+    assert_int_equal(plain0, default1);
+    assert_int_equal(true0 & ~default1, 0);
+    /* The two agree on what may be 1. */
+    assert_int_equal(plain >> 32, refined >> 32);
+}
+
+static void pairs_obey_default_settings(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_pair_is_consistent(f.offer.pin, f.offer.true_pin, NVIRT_VMX_PIN_DEFAULT1);
+    assert_pair_is_consistent(f.offer.proc, f.offer.true_proc, NVIRT_VMX_PROC_DEFAULT1);
+    assert_pair_is_consistent(f.offer.exit, f.offer.true_exit, NVIRT_VMX_EXIT_CTL_DEFAULT1);
+    assert_pair_is_consistent(f.offer.entry, f.offer.true_entry, NVIRT_VMX_ENTRY_CTL_DEFAULT1);
+    /* Secondary controls have no default1 class. */
+    assert_int_equal(f.offer.proc2 & FLAT, 0);
+    /* The default1 controls that have a meaning may be 0 by the TRUE MSRs. */
+    assert_int_equal(f.offer.true_proc & (NVIRT_VMX_PROC_CR3_LOAD | NVIRT_VMX_PROC_CR3_STORE), 0);
+    assert_int_equal(f.offer.true_exit & NVIRT_VMX_EXIT_CTL_SAVE_DEBUG, 0);
+    assert_int_equal(f.offer.true_entry & NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG, 0);
+}
+
+static void default1_stays_1_where_the_cpu_insists(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.cpu.true_proc = f.cpu.proc;
+    f.cpu.true_exit = f.cpu.exit;
+    f.cpu.true_entry = f.cpu.entry;
+    offer_from(&f);
+    assert_true(f.offer.true_proc == f.offer.proc);
+    assert_true(f.offer.true_exit == f.offer.exit);
+    assert_true(f.offer.true_entry == f.offer.entry);
+}
+
+static void offer_stays_within_the_cpu(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal((f.offer.pin & ~f.cpu.pin) >> 32, 0);
+    assert_int_equal((f.offer.proc & ~f.cpu.proc) >> 32, 0);
+    assert_int_equal((f.offer.proc2 & ~f.cpu.proc2) >> 32, 0);
+    assert_int_equal((f.offer.exit & ~f.cpu.exit) >> 32, 0);
+    assert_int_equal((f.offer.entry & ~f.cpu.entry) >> 32, 0);
+    assert_int_equal(f.offer.cr0_fixed1 & ~f.cpu.cr0_fixed1, 0);
+    assert_int_equal(f.offer.cr4_fixed1 & ~f.cpu.cr4_fixed1, 0);
+    assert_int_equal(~f.offer.cr0_fixed0 & f.cpu.cr0_fixed0, 0);
+    assert_int_equal(~f.offer.cr4_fixed0 & f.cpu.cr4_fixed0, 0);
+}
+
+static void nothing_beyond_the_allow_list(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    /* Even on a CPU that has everything. */
+    f.cpu.pin |= FLAT << 32;
+    f.cpu.proc |= FLAT << 32;
+    f.cpu.proc2 |= FLAT << 32;
+    f.cpu.exit |= FLAT << 32;
+    f.cpu.entry |= FLAT << 32;
+    f.cpu.proc3 = f.cpu.exit2 = f.cpu.vmfunc = f.cpu.ept_vpid = ~UINT64_C(0);
+    f.cpu.misc = f.cpu.basic = ~UINT64_C(0);
+    offer_from(&f);
+    assert_int_equal(f.offer.pin >> 32, 0x7F);
+    assert_int_equal((f.offer.proc >> 32) & (NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_TERTIARY),
+                     0);
+    assert_int_equal(f.offer.proc2 >> 32,
+                     NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_DESCRIPTOR_TABLE |
+                         NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_WBINVD |
+                         NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_RDRAND |
+                         NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_RDSEED);
+    assert_int_equal((f.offer.exit >> 32) & ~NVIRT_VMX_EXIT_CTL_DEFAULT1,
+                     NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |
+                         NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT |
+                         NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER |
+                         NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER);
+    assert_int_equal((f.offer.entry >> 32) & ~NVIRT_VMX_ENTRY_CTL_DEFAULT1,
+                     NVIRT_VMX_ENTRY_CTL_IA32E | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
+                         NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
+    assert_int_equal(f.offer.proc3 | f.offer.exit2 | f.offer.vmfunc, 0);
+    assert_int_equal(f.offer.ept_vpid & (NVIRT_VMX_EPT_CAP_UC | NVIRT_VMX_EPT_CAP_WALK_5 |
+                                         NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO |
+                                         NVIRT_VMX_EPT_CAP_SHADOW_STACK),
+                     0);
+    assert_int_equal(f.offer.misc & (NVIRT_VMX_MISC_ACTIVITY_SHUTDOWN |
+                                     NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI |
+                                     NVIRT_VMX_MISC_PROCESSOR_TRACE | NVIRT_VMX_MISC_SMBASE_MSR |
+                                     NVIRT_VMX_MISC_SMM_UNBLOCK | NVIRT_VMX_MISC_MSEG |
+                                     NVIRT_VMX_MISC_MSR_LIST),
+                     0);
+}
+
+/* [SDM 3D "Basic VMX Information"] */
+static void basic_information(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.basic & NVIRT_BIT(31), 0);
+    assert_int_not_equal(f.offer.basic & NVIRT_VMX_BASIC_REVISION,
+                         f.cpu.basic & NVIRT_VMX_BASIC_REVISION);
+    assert_int_equal((f.offer.basic & NVIRT_VMX_BASIC_SIZE) >> 32, 4096);
+    assert_int_equal((f.offer.basic & NVIRT_VMX_BASIC_MEMORY_TYPE) >> 50, 6);
+    assert_int_equal(f.offer.basic & (NVIRT_VMX_BASIC_ADDRESS_32 | NVIRT_VMX_BASIC_DUAL_MONITOR |
+                                      NVIRT_VMX_BASIC_ANY_ERROR_CODE |
+                                      NVIRT_VMX_BASIC_NESTED_EXCEPTION),
+                     0);
+    assert_true((f.offer.basic & NVIRT_VMX_BASIC_TRUE) != 0);
+    assert_true((f.offer.basic & NVIRT_VMX_BASIC_INS_OUTS_INFO) != 0);
+    f.cpu.basic &= ~NVIRT_VMX_BASIC_INS_OUTS_INFO;
+    offer_from(&f);
+    assert_true((f.offer.basic & NVIRT_VMX_BASIC_INS_OUTS_INFO) == 0);
+}
+
+/* [SDM 3D "Miscellaneous Data"] */
+static void miscellaneous_data(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.misc & NVIRT_VMX_MISC_TIMER_RATE, 5);
+    assert_int_equal((f.offer.misc & NVIRT_VMX_MISC_CR3_TARGETS) >> 16, 4);
+    assert_int_equal(f.offer.misc & NVIRT_VMX_MISC_MSR_LIST, 0);
+    assert_true((f.offer.misc & NVIRT_VMX_MISC_ACTIVITY_HLT) != 0);
+    assert_true((f.offer.misc & NVIRT_VMX_MISC_ZERO_LENGTH) != 0);
+    /* Set on every CPU with unrestricted guest. */
+    f.cpu.misc = 0;
+    offer_from(&f);
+    assert_int_equal(f.offer.misc, (UINT64_C(4) << 16) | NVIRT_VMX_MISC_SAVES_LMA);
+    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_UNRESTRICTED << 32);
+    offer_from(&f);
+    assert_int_equal(f.offer.misc, UINT64_C(4) << 16);
+}
+
+/* [SDM 3D "VMX-Fixed Bits in CR0"], "in CR4": a bit fixed to 1 is never fixed to 0 as well. */
+static void fixed_bits(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.cr0_fixed0 & ~f.offer.cr0_fixed1, 0);
+    assert_int_equal(f.offer.cr4_fixed0 & ~f.offer.cr4_fixed1, 0);
+    assert_true((f.offer.cr4_fixed0 & NVIRT_CR4_VMXE) != 0);
+    /* What CPUID hides from L1 is fixed to 0, VMXE excepted. */
+    f.cpu.cpu.cr4_valid = NVIRT_CR4_PAE;
+    offer_from(&f);
+    assert_int_equal(f.offer.cr4_fixed1, NVIRT_CR4_PAE | NVIRT_CR4_VMXE);
+}
+
+/* [SDM 3D "VPID and EPT Capabilities"] */
+static void ept_and_vpid(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_true(f.offer.ept_vpid == UINT64_C(0xF0106334041));
+    f.cpu.ept_vpid &= ~(NVIRT_VMX_EPT_CAP_1G | NVIRT_VMX_EPT_CAP_EXECUTE_ONLY |
+                        NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY | NVIRT_VMX_EPT_CAP_2M);
+    offer_from(&f);
+    assert_true(f.offer.ept_vpid == UINT64_C(0xF0106104040));
+    /* No VPID: nothing of it; EPT stays. */
+    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_VPID << 32);
+    offer_from(&f);
+    assert_true(f.offer.ept_vpid == UINT64_C(0x6104040));
+    /* A CPU whose EPT cannot walk four levels of write-back tables. */
+    f.cpu.ept_vpid &= ~NVIRT_VMX_EPT_CAP_WB;
+    offer_from(&f);
+    assert_int_equal(f.offer.ept_vpid, 0);
+    assert_int_equal((f.offer.proc2 >> 32) &
+                         (NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_UNRESTRICTED),
+                     0);
+}
+
+/* A control whose use a rule forbids without another one is offered only with that one. */
+static void dependent_controls_go_together(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.cpu.pin &= ~(NVIRT_VMX_PIN_NMI << 32);
+    offer_from(&f);
+    assert_int_equal((f.offer.pin >> 32) & NVIRT_VMX_PIN_VIRTUAL_NMIS, 0);
+    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_NMI_WINDOW, 0);
+    fixture_init(&f);
+    f.cpu.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
+    offer_from(&f);
+    assert_int_equal((f.offer.exit >> 32) & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER, 0);
+    fixture_init(&f);
+    f.cpu.proc &= ~(NVIRT_VMX_PROC_SECONDARY << 32);
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 | f.offer.ept_vpid, 0);
+    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_SECONDARY, 0);
+    fixture_init(&f);
+    f.cpu.proc2 = 0;
+    offer_from(&f);
+    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_SECONDARY, 0);
+    fixture_init(&f);
+    f.cpu.cpu.long_mode = false;
+    offer_from(&f);
+    assert_int_equal((f.offer.exit >> 32) & NVIRT_VMX_EXIT_CTL_HOST_64, 0);
+    assert_int_equal((f.offer.entry >> 32) & NVIRT_VMX_ENTRY_CTL_IA32E, 0);
+}
+
+/* [SDM 3D "VMCS Enumeration"]: the highest index of any encoding L1 may use. */
+static void vmcs_enumeration(void **state)
+{
+    struct fixture f;
+    uint64_t highest = 0;
+
+    (void)state;
+    fixture_init(&f);
+    for (uint64_t encoding = 0; encoding < 0x8000; encoding++) {
+        enum nvirt_vmcs_field field;
+        bool high;
+
+        if (nvirt_vmcs_lookup(encoding, &field, &high) &&
+            nvirt_vmcs_field_exists(&f.offer, field) && (encoding & 0x3FE) > highest) {
+            highest = encoding & 0x3FE;
+        }
+    }
+    /* The preemption timer, 482EH. */
+    assert_int_equal(highest, 0x2E);
+    assert_int_equal(f.offer.vmcs_enum, highest);
+    f.cpu.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
+    offer_from(&f);
+    /* Then the SYSENTER_CS and SYSENTER_EIP fields. */
+    assert_int_equal(f.offer.vmcs_enum, 0x2A);
+}
+
+static void msrs_exist_as_others_say(void **state)
+{
+    struct fixture f;
+    uint64_t value = 1;
+
+    (void)state;
+    fixture_init(&f);
+    assert_true(nvirt_vmx_caps_msr(&f.offer, 0x480, &value));
+    assert_true(value == f.offer.basic);
+    assert_true(nvirt_vmx_caps_msr(&f.offer, 0x48B, &value));
+    assert_true(value == f.offer.proc2);
+    assert_true(nvirt_vmx_caps_msr(&f.offer, 0x48C, &value));
+    assert_true(value == f.offer.ept_vpid);
+    assert_true(nvirt_vmx_caps_msr(&f.offer, 0x490, &value));
+    assert_true(value == f.offer.true_entry);
+    value = 99;
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x491, &value));
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x492, &value));
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x493, &value));
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x494, &value));
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x47F, &value));
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x3A, &value));
+    assert_int_equal(value, 99);
+    f.offer.basic &= ~NVIRT_VMX_BASIC_TRUE;
+    for (uint32_t msr = 0x48D; msr <= 0x490; msr++) {
+        assert_false(nvirt_vmx_caps_msr(&f.offer, msr, &value));
+    }
+    f.offer.proc2 &= ~((NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID) << 32);
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x48C, &value));
+    f.offer.proc &= ~(NVIRT_VMX_PROC_SECONDARY << 32);
+    assert_false(nvirt_vmx_caps_msr(&f.offer, 0x48B, &value));
+    assert_true(nvirt_vmx_caps_msr(&f.cpu, 0x491, &value));
+    f.cpu.proc |= NVIRT_VMX_PROC_TERTIARY << 32;
+    f.cpu.exit |= NVIRT_VMX_EXIT_CTL_SECONDARY << 32;
+    assert_true(nvirt_vmx_caps_msr(&f.cpu, 0x492, &value));
+    assert_true(nvirt_vmx_caps_msr(&f.cpu, 0x493, &value));
+}
+
+static void offer_refuses_null(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(nvirt_vmx_caps_offer(NULL, &f.offer), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer(&f.cpu, NULL), NVIRT_ERR_NULL);
+}
+
+/* The host may take away, never add. */
+static void host_may_narrow_the_offer_only(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+#define OFFER(valid, ...)                                                                          \
+    do {                                                                                           \
+        fixture_init(&f);                                                                          \
+        __VA_ARGS__;                                                                               \
+        assert_int_equal(nvi_vmx_offer_is_valid(&f.cpu, &f.offer), valid);                         \
+    } while (0)
+    OFFER(true, (void)f);
+    OFFER(true, f.offer.proc2 &= ~(NVIRT_VMX_PROC2_VPID << 32));
+    OFFER(true, f.offer.ept_vpid &= ~NVIRT_VMX_EPT_CAP_1G);
+    OFFER(true, f.offer.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
+          f.offer.true_pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32));
+    OFFER(true, f.offer.misc &= ~NVIRT_VMX_MISC_ACTIVITY_HLT);
+    OFFER(true, f.offer.cr4_fixed1 &= ~NVIRT_CR4_SMAP);
+    OFFER(true, f.offer.cpu.physical_bits = 36);
+    OFFER(false, f.offer.proc2 |= NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
+    OFFER(false, f.offer.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32));
+    OFFER(false, f.offer.true_proc |= NVIRT_VMX_PROC_TPR_SHADOW << 32;
+          f.offer.proc |= NVIRT_VMX_PROC_TPR_SHADOW << 32);
+    OFFER(false, f.offer.true_proc |= NVIRT_VMX_PROC_CR3_LOAD);
+    OFFER(false, f.offer.exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+          f.offer.true_exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32);
+    OFFER(false, f.offer.entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+          f.offer.true_entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32);
+    OFFER(false, f.offer.pin &= ~(UINT64_C(2) << 32); f.offer.true_pin &= ~(UINT64_C(2) << 32));
+    OFFER(false, f.offer.basic ^= 1);
+    OFFER(false, f.offer.ept_vpid |= NVIRT_VMX_EPT_CAP_WALK_5);
+    OFFER(false, f.offer.misc |= NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI);
+    OFFER(false, f.offer.misc &= ~NVIRT_VMX_MISC_CR3_TARGETS);
+    OFFER(false, f.offer.misc &= ~NVIRT_VMX_MISC_TIMER_RATE);
+    OFFER(false, f.offer.cr0_fixed0 = 0);
+    OFFER(false, f.offer.cr0_fixed1 = ~UINT64_C(0));
+    OFFER(false, f.offer.cr4_fixed0 = 0);
+    OFFER(false, f.offer.cr4_fixed1 |= NVIRT_BIT(15));
+    OFFER(false, f.offer.vmfunc = 1);
+    OFFER(false, f.offer.proc3 = 1);
+    OFFER(false, f.offer.exit2 = 1);
+    OFFER(false, f.offer.cpu.physical_bits++);
+    OFFER(false, f.offer.cpu.linear_bits = 57);
+    OFFER(false, f.offer = f.cpu);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pairs_obey_default_settings),
+        cmocka_unit_test(default1_stays_1_where_the_cpu_insists),
+        cmocka_unit_test(offer_stays_within_the_cpu),
+        cmocka_unit_test(nothing_beyond_the_allow_list),
+        cmocka_unit_test(basic_information),
+        cmocka_unit_test(miscellaneous_data),
+        cmocka_unit_test(fixed_bits),
+        cmocka_unit_test(ept_and_vpid),
+        cmocka_unit_test(dependent_controls_go_together),
+        cmocka_unit_test(vmcs_enumeration),
+        cmocka_unit_test(msrs_exist_as_others_say),
+        cmocka_unit_test(offer_refuses_null),
+        cmocka_unit_test(host_may_narrow_the_offer_only),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
