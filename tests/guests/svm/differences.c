@@ -109,6 +109,7 @@ static const struct difference table[] = {
     {"interrupted-npf.own-int.event", BOCHS, T_ACCEPT},
     {"interrupted-npf.own-int.redelivered-once", BOCHS, T_ACCEPT},
     /* paging */
+    {"l1-mode.*.pae", QEMU, T_SKIP},
     {"l1-mode.npt.two-level", QEMU, T_SKIP},
     {"npt.rmw-absent.info1", QEMU, T_ACCEPT},
     {"npt.reserved-*.info1", QEMU, T_ACCEPT},
