@@ -284,6 +284,29 @@ static struct nvi_paging fetch_mode(const struct nvirt_svm_vcpu *v, const struct
     return mode;
 }
 
+/* The CPU executed from these tables and found their PDPTEs good. They are handed to the walk as
+ * accepted, because CPUs differ in what they accept: one emulator sets the accessed bit there, where
+ * the manual has a reserved bit. */
+static bool load_pdptes(struct nvirt_svm_vcpu *v, struct nvi_paging *mode)
+{
+    uint64_t table = mode->cr3 & NVIRT_BITS(31, 5);
+    struct nvi_npt_out out;
+
+    if (mode->format != NVI_PAGING_PAE) {
+        return true;
+    }
+    if (v->level == 2) {
+        if (nvi_npt_walk(v->vm, &v->npt, &v->key, nvirt_l2gpa_make(table), NVIRT_ACCESS_READ,
+                         &out) != NVI_PAGING_OK) {
+            return false;
+        }
+        table = out.l1gpa.value;
+    }
+    mode->pdptes_given = true;
+    return nvirt_port_l1_read(v->vm->port, nvirt_l1gpa_make(table), mode->pdpte,
+                              sizeof mode->pdpte) == NVIRT_OK;
+}
+
 /* Copies within one page of the linear address space. */
 static bool fetch_in_page(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb, uint64_t linear,
                           uint8_t *to, uint32_t bytes)
@@ -293,6 +316,9 @@ static bool fetch_in_page(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmc
     struct nvi_paging_fault fault;
     struct nvi_npt_linear_out out;
 
+    if (!load_pdptes(v, &mode)) {
+        return false;
+    }
     v->stats.bytes_read += bytes;
     if (v->level == 1) {
         return nvi_paging_read(v->vm, &mode, linear, access, to, bytes, &fault) == NVI_PAGING_OK;
