@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events: what the host injects, what nvirt raises, what an exit interrupted; into which level they
+ * go, and when they wait.
+ */
+#include "vmx_world.h"
+
+#define NMI_WORD 0x80000202u
+#define INTERRUPT_WORD(vector) (0x80000000u | (vector))
+
+static enum nvirt_status inject(struct world *w, enum nvirt_event_type type, uint8_t vector)
+{
+    struct nvirt_event event = { .type = type, .vector = vector };
+
+    return nvirt_vmx_inject(w->v, &w->cpu, &event);
+}
+
+/* ---- into L1 ---- */
+
+static void an_interrupt_is_injected_when_l1_may_take_it(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x31), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x31));
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0);
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    prepare(w);
+    assert_true((HW(w, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0);
+}
+
+static void an_interrupt_waits_for_its_window(void **state)
+{
+    struct world *w = *state;
+    const struct fake_set window[] = {
+        { 0x4402, NVIRT_VMX_EXIT_INTERRUPT_WINDOW }, { 0x4408, 0 }, { 0x4824, 0 },
+        { 0x6820, 2 | NVIRT_RFLAGS_IF },
+    };
+
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x31), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x32), NVIRT_ERR_STATE);
+    prepare(w);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+    assert_true((GET1(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0);
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    SET1(w, GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_STI);
+    prepare(w);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+    run_to(w, window, 4);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x31));
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0);
+}
+
+static void a_window_the_host_asked_for_is_the_hosts(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, PROC_CONTROLS, w->v->proc01 | NVIRT_VMX_PROC_INTERRUPT_WINDOW);
+    exit_with(w, NVIRT_VMX_EXIT_INTERRUPT_WINDOW, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+}
+
+static void an_nmi_waits_while_nmis_are_blocked(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_NMI);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK); /* They merge. */
+    prepare(w);
+    assert_true((HW(w, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_NMI_WINDOW) != 0);
+    exit_with(w, NVIRT_VMX_EXIT_NMI_WINDOW, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    SET1(w, GUEST_INTERRUPTIBILITY, 0);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == NMI_WORD);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_NMI_WINDOW) == 0);
+}
+
+static void an_nmi_goes_before_an_interrupt(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x31), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == NMI_WORD);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+}
+
+/* A fault pushes RF set; CR2 is the host's to load. */
+static void a_page_fault_sets_rf_and_asks_for_cr2(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event event = { .type = NVIRT_EVENT_EXCEPTION, .vector = 14, .has_error_code = true,
+                                 .error_code = 6, .address = 0x123456 };
+
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_ERR_STATE);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b0e);
+    assert_true(HW(w, ENTRY_ERROR_CODE) == 6);
+    assert_true((HW(w, GUEST_RFLAGS) & NVIRT_RFLAGS_RF) != 0);
+    assert_true(w->run.set_cr2);
+    assert_true(w->run.cr2 == 0x123456);
+    prepare(w);
+    assert_false(w->run.set_cr2);
+}
+
+static void breakpoints_are_software_exceptions_with_their_length(void **state)
+{
+    struct world *w = *state;
+
+    exit_with(w, NVIRT_VMX_EXIT_EXCEPTION_NMI, 0, 0);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 3), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000603);
+    assert_true(HW(w, ENTRY_INSN_LENGTH) == INSN_LENGTH);
+    assert_true((HW(w, GUEST_RFLAGS) & NVIRT_RFLAGS_RF) == 0);
+}
+
+static void bad_events_are_refused(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 3), NVIRT_ERR_RANGE);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 32), NVIRT_ERR_RANGE);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 2), NVIRT_ERR_RANGE);
+    assert_int_equal(inject(w, (enum nvirt_event_type)7, 2), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, NULL), NVIRT_ERR_NULL);
+}
+
+/* ---- deliveries that an exit interrupted ---- */
+
+static void interrupted(struct world *w, uint32_t reason, uint64_t qualification, uint32_t vectoring,
+                        uint64_t blocking)
+{
+    const struct fake_set set[] = {
+        { 0x4402, reason }, { 0x6400, qualification }, { 0x4404, 0 }, { 0x4408, vectoring },
+        { 0x440a, 0x55 },   { 0x440c, 2 },             { 0x4824, blocking },
+        { 0x2400, L1_RAM + 0x1000 }, { 0x640a, 0 }, { 0x440e, 0 },
+    };
+
+    run_to(w, set, sizeof set / sizeof set[0]);
+    assert_int_equal(w->status, NVIRT_OK);
+}
+
+static void an_interrupted_exception_is_delivered_again_with_its_error_code(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x80000b0d, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b0d);
+    assert_true(HW(w, ENTRY_ERROR_CODE) == 0x55);
+}
+
+static void an_interrupted_software_interrupt_keeps_its_length(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x80000480, 0);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000480);
+    assert_true(HW(w, ENTRY_INSN_LENGTH) == 2);
+}
+
+/* Its delivery had begun to block NMIs; injection needs them open and blocks them itself. */
+static void an_interrupted_nmi_is_delivered_again_unblocked(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, NMI_WORD, NVIRT_VMX_BLOCK_NMI);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == NMI_WORD);
+    assert_true(HW(w, GUEST_INTERRUPTIBILITY) == 0);
+}
+
+static void an_iret_that_faulted_blocks_nmis_again(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, NVIRT_VMX_QUAL_EPT_NMI_UNBLOCKING, 0, 0);
+    prepare(w);
+    assert_true(HW(w, GUEST_INTERRUPTIBILITY) == NVIRT_VMX_BLOCK_NMI);
+}
+
+static void undefined_bits_of_the_vectoring_word_are_not_injected(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x80000b0d | 0x1000, 0);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b0d);
+}
+
+static void two_contributory_exceptions_are_a_double_fault(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x80000b0b, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b08);
+    assert_true(HW(w, ENTRY_ERROR_CODE) == 0);
+}
+
+static void an_exception_during_a_double_fault_shuts_l1_down(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x80000b08, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_ERR_STATE);
+}
+
+static void benign_exceptions_are_delivered_one_after_the_other(void **state)
+{
+    struct world *w = *state;
+
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, INTERRUPT_WORD(0x40), 0);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 6), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x40));
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000306);
+}
+
+/* ---- while L2 is active ---- */
+
+static void launch_with_pin(struct world *w, uint64_t pin, uint64_t exit_controls)
+{
+    ready_to_launch(w);
+    w->v->vmcs12.pin_controls |= pin;
+    w->v->vmcs12.exit_controls |= exit_controls;
+    vmlaunch(w);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+}
+
+/* L2 has run once: its entry is behind it. */
+static void settle_l2(struct world *w)
+{
+    exit_with(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+}
+
+static void an_interrupt_l1_exits_on_takes_l2_out_acknowledged(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_EXT_INT, NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->run.branch_barrier);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT);
+    assert_true(w->v->vmcs12.exit_interruption == INTERRUPT_WORD(0x44));
+    assert_false(w->v->pending.interrupt);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0);
+}
+
+/* Not acknowledged at the exit, the interrupt waits until L1 opens its window. */
+static void an_interrupt_not_acknowledged_stays_pending_for_l1(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_EXT_INT, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_interruption == 0);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x44));
+}
+
+static void an_interrupt_l1_does_not_exit_on_goes_into_l2(void **state)
+{
+    struct world *w = *state;
+    uint64_t rflags = 2 | NVIRT_RFLAGS_IF;
+
+    launch_with_pin(w, 0, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+    exit_with(w, NVIRT_VMX_EXIT_INTERRUPT_WINDOW, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_RFLAGS, rflags), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x44));
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) == 0);
+}
+
+static void an_nmi_l1_exits_on_takes_l2_out_and_blocks_nmis(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_NMI, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_EXCEPTION_NMI);
+    assert_true(w->v->vmcs12.exit_interruption == NMI_WORD);
+    assert_true((HW(w, GUEST_INTERRUPTIBILITY) & NVIRT_VMX_BLOCK_NMI) != 0);
+}
+
+static void an_nmi_exit_waits_while_l2_blocks_real_nmis(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_NMI, 0);
+    settle_l2(w);
+    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
+                                     NVIRT_VMX_BLOCK_NMI), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+}
+
+static void an_nmi_l1_does_not_exit_on_goes_into_l2(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, 0, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == NMI_WORD);
+}
+
+/* Two events: the NMI takes L2 out, the interrupt is then L1's. */
+static void after_one_event_took_l2_out_the_other_waits_for_l1(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_NMI, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x50), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+}
+
+/* The injection L1 ordered with its VMLAUNCH happens first; then the event takes L2 out. */
+static void an_event_before_l2_ran_lets_the_entry_happen_first(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_EXT_INT;
+    w->v->vmcs12.exit_controls |= NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT;
+    w->v->vmcs12.guest_rflags = 2 | NVIRT_RFLAGS_IF;
+    w->v->vmcs12.entry_interruption = INTERRUPT_WORD(0x66);
+    vmlaunch(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x66));
+    assert_true((HW(w, PIN_CONTROLS) & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0);
+    assert_true(HW(w, GUEST_PREEMPTION_TIMER) == 0);
+    exit_with(w, NVIRT_VMX_EXIT_PREEMPTION_TIMER, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_interruption == INTERRUPT_WORD(0x44));
+    assert_true((w->v->vmcs12.idt_vectoring & NVIRT_VMX_INTR_VALID) == 0);
+    assert_true((w->v->vmcs12.pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) == 0);
+    assert_true(w->v->vmx.launched);
+}
+
+/* An event that was to be delivered again when another takes L2 out: L1 is told which it was. */
+static void a_delivery_still_owed_is_reported_as_idt_vectoring(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, NVIRT_VMX_PIN_EXT_INT, NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT);
+    interrupted(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0x80000b0d, 0);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.idt_vectoring == 0x80000b0d);
+    assert_true(w->v->vmcs12.idt_vectoring_error == 0x55);
+    assert_true((HW(w, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0);
+}
+
+static void a_delivery_interrupted_by_a_reflected_exit_is_l1s_to_repeat(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, 0, 0);
+    interrupted(w, NVIRT_VMX_EXIT_TASK_SWITCH, 0, 0x80000480, 0);
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
+    assert_true(w->v->vmcs12.idt_vectoring == 0x80000480);
+    assert_true(w->v->vmcs12.exit_insn_length == 2);
+    prepare(w);
+    assert_true((HW(w, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0);
+}
+
+/* An exception nvirt raises in L2 obeys L1's exception bitmap. */
+static void an_exception_l1_intercepts_takes_l2_out(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event pf = { .type = NVIRT_EVENT_EXCEPTION, .vector = 14, .has_error_code = true,
+                              .error_code = 4, .address = 0xabcd };
+
+    ready_to_launch(w);
+    w->v->vmcs12.exception_bitmap = NVIRT_BIT(14);
+    w->v->vmcs12.pf_error_mask = 4;
+    w->v->vmcs12.pf_error_match = 4;
+    vmlaunch(w);
+    settle_l2(w);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &pf), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_EXCEPTION_NMI);
+    assert_true(w->v->vmcs12.exit_interruption == 0x80000b0e);
+    assert_true(w->v->vmcs12.exit_interruption_error == 4);
+    assert_true(w->v->vmcs12.exit_qualification == 0xabcd);
+    assert_false(w->run.set_cr2);
+    w->v->vmcs12.pf_error_match = 0; /* Now the error code does not match: L2's own. */
+    SET1(w, GUEST_RIP, L1_RIP);
+    vmresume(w);
+    settle_l2(w);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &pf), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b0e);
+    assert_true(w->run.set_cr2);
+}
+
+static void a_shutdown_of_l2_is_a_triple_fault_exit(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    launch_with_pin(w, 0, 0);
+    interrupted(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0x80000b08, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_TRIPLE_FAULT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_interrupt_is_injected_when_l1_may_take_it),
+        TEST(an_interrupt_waits_for_its_window),
+        TEST(a_window_the_host_asked_for_is_the_hosts),
+        TEST(an_nmi_waits_while_nmis_are_blocked),
+        TEST(an_nmi_goes_before_an_interrupt),
+        TEST(a_page_fault_sets_rf_and_asks_for_cr2),
+        TEST(breakpoints_are_software_exceptions_with_their_length),
+        TEST(bad_events_are_refused),
+        TEST(an_interrupted_exception_is_delivered_again_with_its_error_code),
+        TEST(an_interrupted_software_interrupt_keeps_its_length),
+        TEST(an_interrupted_nmi_is_delivered_again_unblocked),
+        TEST(an_iret_that_faulted_blocks_nmis_again),
+        TEST(undefined_bits_of_the_vectoring_word_are_not_injected),
+        TEST(two_contributory_exceptions_are_a_double_fault),
+        TEST(an_exception_during_a_double_fault_shuts_l1_down),
+        TEST(benign_exceptions_are_delivered_one_after_the_other),
+        TEST(an_interrupt_l1_exits_on_takes_l2_out_acknowledged),
+        TEST(an_interrupt_not_acknowledged_stays_pending_for_l1),
+        TEST(an_interrupt_l1_does_not_exit_on_goes_into_l2),
+        TEST(an_nmi_l1_exits_on_takes_l2_out_and_blocks_nmis),
+        TEST(an_nmi_exit_waits_while_l2_blocks_real_nmis),
+        TEST(an_nmi_l1_does_not_exit_on_goes_into_l2),
+        TEST(after_one_event_took_l2_out_the_other_waits_for_l1),
+        TEST(an_event_before_l2_ran_lets_the_entry_happen_first),
+        TEST(a_delivery_still_owed_is_reported_as_idt_vectoring),
+        TEST(a_delivery_interrupted_by_a_reflected_exit_is_l1s_to_repeat),
+        TEST(an_exception_l1_intercepts_takes_l2_out),
+        TEST(a_shutdown_of_l2_is_a_triple_fault_exit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
