@@ -10,6 +10,9 @@ void test_walk(void);        /* t_walk.c: operands through the page tables of L1
 void test_exits(void);        /* t_exit.c */
 void test_persist(void);     /* t_persist.c: what a VMCS remembers */
 void test_resume(void);      /* t_resume.c: changes between entries */
+void test_pcid(void);        /* t_pcid.c: PCIDs and global pages */
+void test_manual(void);      /* t_manual.c: only when the command line asks for it */
+void test_hostile(void);     /* t_hostile.c: only when the command line asks for it */
 void test_legacy(void);      /* t_legacy.c: a 32-bit L1 */
 void test_outside(void);     /* t_outside.c: physical addresses without memory */
 void test_cr(void);           /* t_cr.c */
