@@ -265,7 +265,9 @@ static void cpu_facts(struct nvirt_vmx_cpu_facts *facts)
     facts->cr4_valid = ~UINT64_C(0);
     facts->efer_valid = NVIRT_EFER_SCE | NVIRT_EFER_LME | NVIRT_EFER_LMA |
                         ((extended.edx & (1u << 20)) != 0 ? NVIRT_EFER_NXE : 0);
-    facts->debugctl_valid = UINT64_C(0xffc7);
+    facts->debugctl_valid = UINT64_C(0xffc3);
+    if ((structured.ecx & (1u << 24)) != 0)
+        facts->debugctl_valid |= NVIRT_BIT(2); /* bus-lock detection */
 }
 
 static void vmx_init(const struct l1_entry *entry)
