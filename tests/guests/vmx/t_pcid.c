@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Process-context identifiers and global pages: CR3 of L1 and of L2 with a PCID, MOV CR3 that keeps
- * translations, INVPCID, and what INVVPID leaves. Stale translations may be used or not, so only what
- * must be seen is checked. [SDM 3A "Process-Context Identifiers (PCIDs)"].
+ * translations, INVPCID, and what INVVPID leaves. Stale translations may be used or not, so only
+ * what must be seen is checked. [SDM 3A "Process-Context Identifiers (PCIDs)"].
  */
 #include "l2.h"
 #include "tests.h"

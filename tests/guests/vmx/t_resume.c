@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes between two entries of a VMCS that is already launched: fields, and the memory that fields
- * point to, which no VMWRITE announces. An L0 that caches any of them has to notice. L1 as a memory
- * manager closes the file: L2's pages come one by one.
+ * Changes between two entries of a VMCS that is already launched: fields, and the memory that
+ * fields point to, which no VMWRITE announces. An L0 that caches any of them has to notice. L1 as a
+ * memory manager closes the file: L2's pages come one by one.
  */
 #include "l2.h"
 #include "tests.h"
