@@ -18,13 +18,18 @@ static const char *const counter_names[] = {
 };
 
 static struct sample begin, own_cost;
-static bool nested;
+static bool nested, profile;
 static struct rt_cpuid vendor;
 static bool l2_line_begun;
 
 bool bench_nested(void)
 {
     return nested;
+}
+
+bool bench_profile(void)
+{
+    return profile;
 }
 
 static void read_counters(struct sample *s)
@@ -105,10 +110,24 @@ static void print_brand(void)
     rt_printf("%s", text);
 }
 
-void bench_init(const char *image)
+static bool has_word(const char *line, const char *word)
 {
+    size_t n = strlen(word);
+
+    for (; *line != '\0'; line++) {
+        if (strncmp(line, word, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+void bench_init(const char *image, uint32_t magic, uint32_t mbi)
+{
+    const struct rt_mb_info *info = (const struct rt_mb_info *)(uint64_t)mbi;
     uint64_t value;
 
+    if (magic == RT_MB_MAGIC && (info->flags & RT_MB_CMDLINE) != 0)
+        profile = has_word((const char *)(uint64_t)info->cmdline, "profile");
     rt_pic_mask_all();
     nested = bench_hypercall(1, &value) == 0;
     vendor = rt_cpuid(0, 0);

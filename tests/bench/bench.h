@@ -17,8 +17,20 @@
 /* The host's hypercall (examples/baremetal-host/README.md); each vendor's image defines it. */
 uint64_t bench_hypercall(uint64_t selector, uint64_t *value);
 
-/* Finds out whether nvirt is below, takes what the counters themselves cost, says who runs where. */
-void bench_init(const char *image);
+/*
+ * Finds out whether nvirt is below, takes what the counters themselves cost, says who runs where.
+ * The other two are what rt_main() was given.
+ */
+void bench_init(const char *image, uint32_t magic, uint32_t mbi);
+
+/* The word "profile" on the command line: marks one round trip for profile.sh, then stops. */
+bool bench_profile(void);
+
+/* Where Bochs's debugger stops (magic_break), and nothing otherwise. */
+static inline void bench_mark(void)
+{
+    __asm__ volatile("xchgw %%bx, %%bx" : : : "memory");
+}
 
 /* True when nvirt is below. */
 bool bench_nested(void);

@@ -170,6 +170,18 @@ static void run_loop(enter_fn enter, const char *name, void (*code)(void))
     bench_end(name, BENCH_COUNT);
 }
 
+/* One round trip between two marks, from the first instruction of L1 after an exit to the next. */
+static _Noreturn void run_profile(void)
+{
+    start_at(guest.vmcb, l2_loop_cpuid);
+    for (unsigned i = 0; i < BENCH_WARM; i++)
+        (void)run_once(bench_enter);
+    bench_mark();
+    (void)run_once(bench_enter);
+    bench_mark();
+    rt_shutdown(0);
+}
+
 /* Nothing but the switches: L1 looks at nothing, L2 exits at the same CPUID again. */
 static void run_lean(void)
 {
@@ -247,9 +259,7 @@ static void measure_alternation(void)
 
 void rt_main(uint32_t magic, uint32_t mbi)
 {
-    (void)magic;
-    (void)mbi;
-    bench_init("bench-svm");
+    bench_init("bench-svm", magic, mbi);
     if (!svm_start())
         rt_panic("this CPU has no SVM");
     build_tables();
@@ -258,6 +268,8 @@ void rt_main(uint32_t magic, uint32_t mbi)
     guest = (struct guest){.vmcb = &vmcb[0], .host = &host_vmcb};
     prepare(&vmcb[0], 1, nested_root[0]);
     run_to_stop(l2_hello);
+    if (bench_profile())
+        run_profile();
     run_loop(bench_enter, "roundtrip_cpuid", l2_loop_cpuid);
     run_loop(bench_enter, "roundtrip_call", l2_loop_call);
     run_loop(bench_enter_full, "roundtrip_vmload_vmsave", l2_loop_cpuid);

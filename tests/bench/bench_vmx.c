@@ -128,6 +128,18 @@ static void run_loop(struct guest *guest, const char *name, void (*code)(void))
     bench_end(name, BENCH_COUNT);
 }
 
+/* One round trip between two marks, from the first instruction of L1 after an exit to the next. */
+static _Noreturn void run_profile(struct guest *guest)
+{
+    l2_start((const char *)(uintptr_t)l2_loop_cpuid);
+    for (unsigned i = 0; i < BENCH_WARM; i++)
+        (void)run_once(guest);
+    bench_mark();
+    (void)run_once(guest);
+    bench_mark();
+    rt_shutdown(0);
+}
+
 /* Nothing but the two switches: L1 looks at nothing, L2 exits at the same CPUID again. */
 static void run_lean(struct guest *guest)
 {
@@ -228,14 +240,14 @@ static void measure_alternation(void)
 
 void rt_main(uint32_t magic, uint32_t mbi)
 {
-    (void)magic;
-    (void)mbi;
-    bench_init("bench-vmx");
+    bench_init("bench-vmx", magic, mbi);
     if ((rt_cpuid(1, 0).ecx & (1u << 5)) == 0 || !vmx_start())
         rt_panic("this CPU has no VMX");
     prepare(&first, L2_EPT, vmcs_region[0]);
     split_touch_range();
     run_to_stop(&first, l2_hello);
+    if (bench_profile())
+        run_profile(&first);
     run_loop(&first, "roundtrip_cpuid", l2_loop_cpuid);
     run_loop(&first, "roundtrip_call", l2_loop_call);
     run_lean(&first);

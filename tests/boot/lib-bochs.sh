@@ -41,7 +41,8 @@ make_iso() {
 # bochs_run OUTDIR MODEL TIMEOUT ISO [MEMORY_MB]
 # Runs ISO on CPU model MODEL for at most TIMEOUT seconds. COM1 goes to OUTDIR/serial.txt, port
 # 0xE9 to OUTDIR/e9.txt, Bochs's own log to OUTDIR/bochs.log. Returns 0 when the guest ended the run
-# through port 0x8900, 2 on a triple fault, 124 on the time limit, 1 otherwise.
+# through port 0x8900, 2 on a triple fault, 124 on the time limit, 1 otherwise. BOCHS_EXTRA may hold
+# more lines of configuration, BOCHS_COMMANDS what the debugger is told instead of "c".
 bochs_run() {
     local outdir=$1 model=$2 limit=$3 iso=$4 memory=${5:-512} rc
     mkdir -p "$outdir" || return 1
@@ -67,8 +68,9 @@ panic: action=fatal
 error: action=report
 info: action=ignore
 debug: action=ignore
+${BOCHS_EXTRA:-}
 RC
-    echo c > "$outdir/rc"
+    printf '%s\n' "${BOCHS_COMMANDS:-c}" > "$outdir/rc"
     (cd "$outdir" && exec timeout "$limit" bochs-bin -q -f bochsrc -rc rc) \
         < /dev/null > "$outdir/stdout.txt" 2>&1 &
     bochs_wait $! "$outdir"

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Running the benchmark images. To be sourced after tests/boot/boots.sh.
+
+BENCH_MACHINES="bochs-vmx qemu-svm bochs-svm"
+
+bench_image() {
+    case $1 in
+    *-vmx) echo "$IMAGES/tests/bench/bench-vmx.elf" ;;
+    *) echo "$IMAGES/tests/bench/bench-svm.elf" ;;
+    esac
+}
+
+# bench_log MACHINE bare|nested: what L1 printed.
+bench_log() {
+    echo "$BOOT/bench-$1-$2/log.txt"
+}
+
+# bench_finish MACHINE bare|nested: keeps the log; fails when it stops before its end.
+bench_finish() {
+    local dir=$BOOT/bench-$1-$2
+    tr -d '\r' <"$dir/serial.txt" >"$dir/log.txt"
+    grep -q '^BENCH end' "$dir/log.txt" || {
+        tail -n 5 "$dir/log.txt"
+        [ "$2" = nested ] && tail -n 20 "$dir/e9.txt"
+        return 1
+    }
+}
+
+bench_bare() {
+    boot_multiboot "$1" "$BOOT/bench-$1-bare" 120 512 "$(bench_image "$1")" ""
+    bench_finish "$1" bare
+}
+
+bench_nested() {
+    boot_nested "$1" "$BOOT/bench-$1-nested" 180 512 "stats=1" "$(bench_image "$1")" ""
+    bench_finish "$1" nested
+}
+
+bench_run() {
+    bench_bare "$1" && bench_nested "$1"
+}
+
+bench_title() {
+    case $1 in
+    bochs-vmx) echo "Intel VMX on Bochs" ;;
+    bochs-svm) echo "AMD SVM on Bochs" ;;
+    qemu-svm) echo "AMD SVM on QEMU" ;;
+    esac
+}
+
+# bench_table MACHINE...: writes $OUT/bench.md from the logs that are there.
+bench_table() {
+    local machine
+    local -a sources=()
+    for machine in "$@"; do
+        sources+=("$(bench_title "$machine")=$(bench_log "$machine" bare),$(bench_log "$machine" nested)")
+    done
+    {
+        echo "# What nesting costs"
+        echo
+        echo "Per repetition. Ticks of the time-stamp counter are retired instructions on both"
+        echo "emulators; nested less bare is what the host executed. The other columns are nvirt's"
+        echo "own counters."
+        echo
+        python3 "$ROOT/tests/bench/table.py" table "${sources[@]}"
+    } >"$OUT/bench.md"
+}
