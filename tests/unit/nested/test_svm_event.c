@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events that the host hands over: who gets them, when they wait, what opens the wait.
+ * [APM 2 "Global Interrupt Flag", "Event Injection"]
+ */
+#include "svm_world.h"
+
+static const struct nvirt_event nmi = {.type = NVIRT_EVENT_NMI, .vector = 2};
+static const struct nvirt_event interrupt = {.type = NVIRT_EVENT_INTERRUPT, .vector = 0x41};
+static const struct nvirt_event page_fault = {.type = NVIRT_EVENT_EXCEPTION,
+                                              .vector = 14,
+                                              .has_error_code = true,
+                                              .error_code = 7,
+                                              .address = 0xdead000};
+
+#define EVENT_INTERRUPT (NVIRT_SVM_EVENT_VALID | 0x041)
+#define EVENT_PF (NVIRT_SVM_EVENT_VALID | 0xb0e | UINT64_C(7) << 32)
+
+static void inject(struct world *w, const struct nvirt_event *event)
+{
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, event), NVIRT_OK);
+}
+
+static uint64_t code12(struct world *w)
+{
+    struct nvirt_vmcb vmcb;
+
+    get_vmcb12(w, &vmcb);
+    return vmcb.exit_code;
+}
+
+static void bad_events_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event event = page_fault;
+
+    event.vector = 32;
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &event), NVIRT_ERR_RANGE);
+    event.vector = 2;
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &event), NVIRT_ERR_RANGE);
+    event.type = (enum nvirt_event_type)1;
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &event), NVIRT_ERR_RANGE);
+}
+
+static void one_of_each_kind_may_wait(void **state)
+{
+    struct world *w = *state;
+
+    inject(w, &nmi);
+    inject(w, &nmi); /* NMIs merge */
+    inject(w, &interrupt);
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &interrupt), NVIRT_ERR_STATE);
+    inject(w, &page_fault);
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &page_fault), NVIRT_ERR_STATE);
+}
+
+static void exceptions_go_to_the_level_that_runs(void **state)
+{
+    struct world *w = *state;
+
+    inject(w, &page_fault);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_PF);
+    assert_int_equal(w->vmcb01->cr2, 0xdead000);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    w->vmcb01->cr2 = 0;
+    enter_plain_l2(w);
+    inject(w, &page_fault);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->event_inj, EVENT_PF);
+    assert_int_equal(vmcb02(w)->cr2, 0xdead000);
+    assert_int_equal(w->vmcb01->cr2, 0);
+}
+
+/* CVE-2020-2732: L1's intercepts are consulted for what L0 raises in L2. */
+static void exceptions_that_l1_intercepts_are_l1s(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_EXCEPTION + 14, true);
+    enter_l2(w, &vmcb);
+    inject(w, &page_fault);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->run.branch_barrier);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.exit_code, NVIRT_SVM_EXIT_EXCEPTION + 14);
+    assert_int_equal(vmcb.exit_info1, 7);
+    assert_int_equal(vmcb.exit_info2, 0xdead000);
+    assert_int_equal(vmcb.cr2, 0);
+}
+
+/* ---- NMI ---- */
+
+static void nmi_waits_for_gif(void **state)
+{
+    struct world *w = *state;
+
+    execute(w, NVIRT_SVM_EXIT_CLGI);
+    assert_int_equal(step(w, NVIRT_SVM_EXIT_NMI, 0, 0), NVIRT_VERDICT_L1); /* the host takes it */
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    hardware_exit(w, NVIRT_SVM_EXIT_CR8_READ, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
+}
+
+/* The exit does not use the NMI up: L1 takes it when it sets GIF. */
+static void nmi_that_l1_intercepts_is_an_exit_and_stays(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, true);
+    enter_l2(w, &vmcb);
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_NMI);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
+}
+
+static void nmi_that_l1_does_not_intercept_is_l2s(void **state)
+{
+    struct world *w = *state;
+
+    enter_plain_l2(w);
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_int_equal(vmcb02(w)->event_inj, EVENT_NMI);
+}
+
+/* Until the first one's IRET a second NMI waits; the IRET itself runs before it comes. */
+static void a_second_nmi_waits_for_iret(void **state)
+{
+    struct world *w = *state;
+
+    inject(w, &nmi);
+    prepare(w);
+    assert_true(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_IRET));
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_IRET));
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    hardware_exit(w, NVIRT_SVM_EXIT_IRET, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    prepare(w); /* at the IRET still */
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_IRET));
+    assert_true(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR));
+    w->vmcb01->rip += 0x100;
+    hardware_exit(w, NVIRT_SVM_EXIT_VINTR, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR));
+}
+
+static void an_nmi_after_the_handler_returned_does_not_wait(void **state)
+{
+    struct world *w = *state;
+
+    inject(w, &nmi);
+    step(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    step(w, NVIRT_SVM_EXIT_IRET, 0, 0);
+    w->vmcb01->rip += 0x100;
+    step(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
+}
+
+static void iret_that_l1_intercepts_is_l1s_too(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_IRET, true);
+    enter_l2(w, &vmcb);
+    inject(w, &nmi);
+    step(w, NVIRT_SVM_EXIT_PAUSE, 0, 0);
+    step(w, NVIRT_SVM_EXIT_IRET, 0, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_IRET);
+}
+
+/* ---- interrupts of a host that owns them ---- */
+
+static void an_interrupt_is_injected_when_l1_can_take_it(void **state)
+{
+    struct world *w = *state;
+
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_INTERRUPT);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR));
+}
+
+static void else_a_window_is_opened(void **state)
+{
+    struct world *w = *state;
+
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    assert_true(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR));
+    assert_int_equal(w->vmcb01->int_ctl & NVIRT_SVM_V_IRQ, NVIRT_SVM_V_IRQ);
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    hardware_exit(w, NVIRT_SVM_EXIT_VINTR, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    assert_int_equal(w->vmcb01->int_ctl & NVIRT_SVM_V_IRQ, 0);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_INTERRUPT);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR));
+}
+
+static void the_interrupt_shadow_holds(void **state)
+{
+    struct world *w = *state;
+
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    w->vmcb01->int_state = NVIRT_SVM_INTERRUPT_SHADOW;
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    assert_true(w->v->waiting.interrupt);
+}
+
+static void gif_holds_interrupts(void **state)
+{
+    struct world *w = *state;
+
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    execute(w, NVIRT_SVM_EXIT_CLGI);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, 0);
+    assert_false(nvirt_vmcb_intercepts(w->vmcb01, NVIRT_SVM_EXIT_VINTR)); /* STGI exits anyway */
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_INTERRUPT);
+}
+
+static void an_interrupt_for_l1_leaves_l2(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_INTR, true);
+    vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING;
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    enter_l2(w, &vmcb);
+    prepare(w);
+    assert_int_equal(hardware_exit(w, NVIRT_SVM_EXIT_INTR, 0, 0), NVIRT_OK);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L2); /* the host's own physical interrupt */
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_INTR);
+    assert_true(w->v->waiting.interrupt); /* not acknowledged */
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_INTERRUPT);
+}
+
+/* With V_INTR_MASKING L1's IF at VMRUN decides, without it L2's. */
+static void masking_decides_whose_if_counts(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_INTR, true);
+    vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING;
+    vmcb.rflags |= NVIRT_RFLAGS_IF;
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(w->run.level, 2); /* L1 has IF clear */
+    hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    vmcb.int_ctl = 0;
+    enter_l2(w, &vmcb);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_INTR);
+}
+
+static void an_interrupt_l1_does_not_intercept_is_l2s(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_true(nvirt_vmcb_intercepts(vmcb02(w), NVIRT_SVM_EXIT_VINTR));
+    vmcb02(w)->rflags |= NVIRT_RFLAGS_IF;
+    hardware_exit(w, NVIRT_SVM_EXIT_VINTR, 0, 0);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->event_inj, EVENT_INTERRUPT);
+}
+
+/* L1's own virtual interrupt serves as the window, and L1 still gets the exit it asked for. */
+static void a_window_does_not_swallow_l1s(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    vmcb.int_ctl = NVIRT_SVM_V_IRQ | UINT64_C(0x55) << NVIRT_SVM_V_INTR_VECTOR_SHIFT;
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_VINTR, true);
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->int_ctl & NVIRT_SVM_V_INTR_VECTOR,
+                     UINT64_C(0x55) << NVIRT_SVM_V_INTR_VECTOR_SHIFT);
+    hardware_exit(w, NVIRT_SVM_EXIT_VINTR, 0, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.exit_code, NVIRT_SVM_EXIT_VINTR);
+    assert_int_equal(vmcb.int_ctl & NVIRT_SVM_V_IRQ, NVIRT_SVM_V_IRQ);
+}
+
+static void the_windows_own_irq_is_not_l1s(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->int_ctl & NVIRT_SVM_V_IRQ, NVIRT_SVM_V_IRQ);
+    hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.int_ctl & NVIRT_SVM_V_IRQ, 0);
+}
+
+/* An event of L1's that was not delivered yet comes back as an interrupted one. */
+static void an_undelivered_injection_is_told(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    vmcb.event_inj = NVIRT_SVM_EVENT_VALID | 0x055;
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, true);
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_EXCEPTION + 14, true);
+    enter_l2(w, &vmcb);
+    inject(w, &nmi);
+    prepare(w); /* L1's event goes first */
+    assert_int_equal(vmcb02(w)->event_inj, NVIRT_SVM_EVENT_VALID | 0x055);
+    w->int_info = NVIRT_SVM_EVENT_VALID | 0x055;
+    hardware_exit(w, NVIRT_SVM_EXIT_NPF, NVIRT_SVM_NPF_US | NVIRT_SVM_NPF_FINAL, 0x5000);
+    nvi_svm_raise(w->v, 14, true, 0);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.exit_code, NVIRT_SVM_EXIT_EXCEPTION + 14);
+    assert_int_equal(vmcb.exit_int_info, NVIRT_SVM_EVENT_VALID | 0x055);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define H(test) cmocka_unit_test_setup_teardown(test, setup_host_owned, teardown)
+    const struct CMUnitTest tests[] = {
+        T(bad_events_are_refused),
+        T(one_of_each_kind_may_wait),
+        T(exceptions_go_to_the_level_that_runs),
+        T(exceptions_that_l1_intercepts_are_l1s),
+        T(nmi_waits_for_gif),
+        T(nmi_that_l1_intercepts_is_an_exit_and_stays),
+        T(nmi_that_l1_does_not_intercept_is_l2s),
+        T(a_second_nmi_waits_for_iret),
+        T(an_nmi_after_the_handler_returned_does_not_wait),
+        T(iret_that_l1_intercepts_is_l1s_too),
+        H(an_interrupt_is_injected_when_l1_can_take_it),
+        H(else_a_window_is_opened),
+        H(the_interrupt_shadow_holds),
+        H(gif_holds_interrupts),
+        H(an_interrupt_for_l1_leaves_l2),
+        H(masking_decides_whose_if_counts),
+        H(an_interrupt_l1_does_not_intercept_is_l2s),
+        H(a_window_does_not_swallow_l1s),
+        H(the_windows_own_irq_is_not_l1s),
+        T(an_undelivered_injection_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
