@@ -80,6 +80,40 @@ static uint64_t physical_limit(void)
     return UINT64_C(1) << (bits < 48 ? bits : 48);
 }
 
+#define MMAP_ACPI 3u /* reclaimable: RAM until L1 has read the tables there */
+#define MMAP_NVS 4u
+#define LEGACY_RAM UINT64_C(0xa0000) /* below, all is RAM, whoever claims it (EBDA) */
+
+static bool holds_memory(uint32_t type)
+{
+    return type == MEMMAP_RAM || type == MMAP_ACPI || type == MMAP_NVS;
+}
+
+/* The loader's map is in any order: adds the entries that hold memory by ascending address. */
+static void add_ram(void)
+{
+    uint64_t from = 0;
+    bool added = bm_memory_add_ram(&host.memory, 0, LEGACY_RAM);
+
+    for (;;) {
+        const struct memmap_entry *next = NULL;
+
+        for (uint32_t i = 0; i < host.boot.map.count; i++) {
+            const struct memmap_entry *entry = &host.boot.map.entry[i];
+
+            if (holds_memory(entry->type) && entry->base + entry->size > from &&
+                (next == NULL || entry->base < next->base))
+                next = entry;
+        }
+        if (next == NULL)
+            break;
+        added = added && bm_memory_add_ram(&host.memory, next->base, next->size);
+        from = next->base + next->size;
+    }
+    if (!added)
+        log_fatal("the memory map has too many pieces");
+}
+
 static void init_memory(void)
 {
     uint64_t image = rt_image_limit() - rt_image_begin();
@@ -89,6 +123,7 @@ static void init_memory(void)
     host.memory.hidden_size = host.region.size;
     host.memory.limit = physical_limit();
     host.memory.reachable = bm_identity_extend(&host.pool, memmap_ram_top(&host.boot.map));
+    add_ram();
     bm_mtrrs_read(&host.memory.mtrrs);
     power_init();
 }

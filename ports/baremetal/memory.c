@@ -4,6 +4,8 @@
  */
 #include "memory.h"
 
+#include <stddef.h>
+
 static bool overlaps(const struct bm_memory *memory, uint64_t base, uint64_t size)
 {
     return base < memory->hidden_base + memory->hidden_size && memory->hidden_base < base + size;
@@ -36,8 +38,36 @@ bool bm_translate(const struct bm_memory *memory, uint64_t l1gpa, struct bm_bloc
     return true;
 }
 
+bool bm_memory_add_ram(struct bm_memory *memory, uint64_t base, uint64_t size)
+{
+    struct bm_ram *last = memory->ram_count == 0 ? NULL : &memory->ram[memory->ram_count - 1];
+
+    if (last != NULL && base <= last->base + last->size) {
+        uint64_t end = base + size;
+
+        if (end > last->base + last->size)
+            last->size = end - last->base;
+        return true;
+    }
+    if (memory->ram_count == BM_MEMORY_RAM_MAX)
+        return false;
+    memory->ram[memory->ram_count++] = (struct bm_ram){base, size};
+    return true;
+}
+
+static bool is_ram(const struct bm_memory *memory, uint64_t base, uint64_t bytes)
+{
+    for (uint32_t i = 0; i < memory->ram_count; i++) {
+        const struct bm_ram *ram = &memory->ram[i];
+
+        if (base >= ram->base && bytes <= ram->size && base - ram->base <= ram->size - bytes)
+            return true;
+    }
+    return false;
+}
+
 bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes)
 {
     return bytes <= memory->reachable && l1gpa <= memory->reachable - bytes &&
-           !overlaps(memory, l1gpa, bytes);
+           !overlaps(memory, l1gpa, bytes) && is_ram(memory, l1gpa, bytes);
 }

@@ -13,12 +13,24 @@
 #define BM_SIZE_2M UINT64_C(0x200000)
 #define BM_SIZE_1G UINT64_C(0x40000000)
 
+#define BM_MEMORY_RAM_MAX 64u
+
+/* A piece of real memory, as opposed to devices. */
+struct bm_ram {
+    uint64_t base, size;
+};
+
 struct bm_memory {
     uint64_t hidden_base, hidden_size; /* the host; 2 MiB aligned, L1 has nothing there */
     uint64_t limit;                    /* one past the last physical address the CPU can form */
     uint64_t reachable;                /* one past the last byte of the host's own identity map */
+    uint32_t ram_count;
+    struct bm_ram ram[BM_MEMORY_RAM_MAX]; /* ascending, neighbours joined */
     struct bm_mtrrs mtrrs;
 };
+
+/* Adds RAM at or above all that was added before. False when the list is full. */
+bool bm_memory_add_ram(struct bm_memory *memory, uint64_t base, uint64_t size);
 
 struct bm_block {
     uint64_t hpa;  /* of the byte asked for */
@@ -36,8 +48,9 @@ bool bm_translate(const struct bm_memory *memory, uint64_t l1gpa, struct bm_bloc
 uint64_t bm_block_size(const struct bm_memory *memory, uint64_t l1gpa);
 
 /*
- * True when the host may read and write [l1gpa, l1gpa + bytes) on L1's behalf through its
- * identity map.
+ * True when the host may read and write [l1gpa, l1gpa + bytes) on L1's behalf through its identity
+ * map: all of it RAM of L1's. Not devices: an L1 that gives the address of one for a structure must
+ * not make the host access it in ways of the host's choosing.
  */
 bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes);
 

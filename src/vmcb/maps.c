@@ -51,7 +51,7 @@ void nvi_svm_iopm_position(uint64_t info1, uint32_t *bit, uint32_t *count)
 bool nvi_svm_map_any(const uint8_t *map, uint32_t bit, uint32_t count)
 {
     for (uint32_t i = bit; i < bit + count; i++) {
-        if (((map[i / 8u] >> (i % 8u)) & 1u) != 0) {
+        if ((((uint32_t)map[i / 8u] >> (i % 8u)) & 1u) != 0) {
             return true;
         }
     }
