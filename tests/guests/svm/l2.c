@@ -117,6 +117,29 @@ void l2_reset(enum l2_mode mode)
     l2_init_vmcb(l2.vmcb, mode);
 }
 
+SNIPPET(g_warm,
+        "lea idt_storage(%rip), %rax; mov (%rax), %rcx; mov 0xfff(%rax), %cl;"
+        "mov gdt_storage+8(%rip), %rcx; push %rax; pop %rax",
+        "nop");
+
+void l2_warm(void)
+{
+    struct vmcb keep = *l2.vmcb;
+    struct l2_gpr gprs = l2.g;
+    uint32_t flags = l2.flags;
+
+    l2.vmcb->rflags = RF_FIXED;
+    l2.vmcb->event_inj = 0;
+    l2.vmcb->vintr = 0;
+    l2.vmcb->misc[0] = 1u << ICPT_SHUTDOWN;
+    l2.flags = 0;
+    (void)l2_run_at(g_warm);
+    *l2.vmcb = keep;
+    l2.vmcb->tlb_control = 0;
+    l2.g = gprs;
+    l2.flags = flags;
+}
+
 void l2_user(void)
 {
     set_seg(&l2.vmcb->cs, SEL_UCODE64 | 3, 0xafb, 0xffffffff);

@@ -54,6 +54,13 @@ void l2_init_vmcb(struct vmcb *v, enum l2_mode mode);
 /* Puts the L2 at CPL 3 (64-bit code, flat stack). */
 void l2_user(void);
 
+/*
+ * Lets L2 touch what the delivery of an event needs (IDT, GDT, stack) and comes back. A level
+ * below L1 may map those pages only then, and some emulators lose an event that such a fault
+ * interrupts; tests of something else begin with this.
+ */
+void l2_warm(void);
+
 /* Bits of the intercept words, by the numbers in svm.h. */
 void l2_intercept(unsigned int bit, bool on);
 

@@ -156,6 +156,7 @@ static void with_bit_clear(enum l2_mode mode, const struct row *r)
     uint64_t want = r->clear == RAISES ? EXIT_EXC(r->vector) : EXIT_VMMCALL;
 
     prepare(mode, r);
+    l2_warm();
     l2_intercept(r->bit, false);
     t_eq(r->name, "clear", l2_run_at(r->code), want);
     if (r->clear == GOES_ON) {
@@ -209,6 +210,7 @@ static void icebp_is_no_db(enum l2_mode mode)
     }
     l2_reset(mode);
     l2.vmcb->exceptions = 1u << VEC_DB;
+    l2_warm();
     t_eq("icebp-no-db", "delivered", l2_run_at(g_icebp), EXIT_VMMCALL);
     t_eq("icebp-no-db", "vector", trap.vector, VEC_DB);
     t_eq("icebp-no-db", "rip", trap.rip, pa(g_icebp_next));

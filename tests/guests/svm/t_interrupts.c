@@ -66,6 +66,7 @@ static void pending_row(enum l2_mode mode, const struct row *r)
     uint32_t before, in_l2;
 
     l2_reset(mode);
+    l2_warm();
     drain(VEC_IPI);
     before = trap.count[VEC_IPI];
     lapic_self_ipi(VEC_IPI);
@@ -118,6 +119,7 @@ static void gif_holds(void)
 static void raised_by_l2(enum l2_mode mode)
 {
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
@@ -137,6 +139,7 @@ static void raised_by_l2(enum l2_mode mode)
 static void shadow(enum l2_mode mode)
 {
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_CPUID, true);
     t_eq("sti-shadow", "exit", l2_run_at(g_sti_cpuid), EXIT_MISC(ICPT_CPUID));
     t_eq("sti-shadow", "saved", l2.vmcb->int_state & 1, 1);
@@ -158,6 +161,7 @@ static void nmi(enum l2_mode mode)
     uint32_t before;
 
     l2_reset(mode);
+    l2_warm();
     x_clgi();
     before = trap.count[VEC_NMI];
     lapic_self_nmi();
@@ -169,6 +173,7 @@ static void nmi(enum l2_mode mode)
     x_stgi();
     t_eq("nmi", "taken-by-l1", trap.count[VEC_NMI] - before, 1);
     l2_reset(mode);
+    l2_warm();
     x_clgi();
     before = trap.count[VEC_NMI];
     lapic_self_nmi();
@@ -184,6 +189,7 @@ static void timers(enum l2_mode mode)
     uint32_t before = trap.count[VEC_TIMER];
 
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
@@ -194,6 +200,7 @@ static void timers(enum l2_mode mode)
     lapic_timer_stop();
     /* The same without an intercept: L2's handler takes it and L2 waits for nothing else. */
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->rflags |= RF_IF;
     l2_intercept(ICPT_PAUSE, true);
     before = trap.count[VEC_TIMER];
@@ -207,6 +214,7 @@ static void timers(enum l2_mode mode)
     lapic_timer_stop();
     before = trap.count[VEC_PIT];
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
@@ -223,6 +231,7 @@ static void halted(enum l2_mode mode)
         return;
     }
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
@@ -239,6 +248,7 @@ static void l2_own_ipi(enum l2_mode mode)
     uint32_t before = trap.count[VEC_IPI];
 
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->rflags |= RF_IF;
     t_eq("own-ipi", "code", l2_run_at(g_ipi), EXIT_VMMCALL);
     t_eq("own-ipi", "handled", trap.count[VEC_IPI] - before, 1);
@@ -255,6 +265,7 @@ static void behind_injection(enum l2_mode mode)
     uint32_t before = trap.count[VEC_INJECTED];
 
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.vmcb->rflags |= RF_IF;
     l2.vmcb->event_inj = EVT_VALID | EVT_INTR | VEC_INJECTED;
@@ -269,6 +280,7 @@ static void behind_injection(enum l2_mode mode)
     }
     before = trap.count[VEC_INJECTED];
     l2_reset(mode);
+    l2_warm();
     l2_intercept(ICPT_INTR, true);
     l2.flags = L2_HOST_IF;
     l2.vmcb->vintr = VINTR_MASKING;
@@ -287,6 +299,7 @@ static void behind_injection(enum l2_mode mode)
 static void virtual_if(enum l2_mode mode)
 {
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->vintr = VINTR_MASKING;
     l2.flags = L2_HOST_IF;
     t_eq("virtual-if", "code", l2_run_at(g_pushf_if), EXIT_VMMCALL);

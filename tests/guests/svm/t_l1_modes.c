@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * VMRUN by an L1 that is in compatibility mode, in legacy mode with PAE or two-level paging, or in
- * long mode with five levels. The mode L1 is in at VMRUN is also the format of its nested page tables.
+ * long mode with five levels. The mode L1 is in at VMRUN is also the format of its nested page
+ * tables.
  * [APM 2 "Nested Paging Modes"]
  */
 #include "cpu.h"

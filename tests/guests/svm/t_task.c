@@ -14,12 +14,15 @@
 SNIPPET32(g_task_jmp, "", "ljmpl $0x60, $0");
 SNIPPET32(g_task_call, "", "lcall $0x60, $0");
 SNIPPET32(g_task_iret, "pushl $0x4002; popfl", "iretl");
-SNIPPET32(g_task_int, "", "int $0x40");
+/* What the delivery reads and writes is touched before: see l2_warm(). */
+#define WARM                                                                                       \
+    "orl $0, idt32; orl $0, idt32+0x200; orl $0, gdt_storage; orl $0, tss_a+8; orl $0, tss_b+8;"
+SNIPPET32(g_task_int, WARM, "int $0x40");
 /*
  * The error code goes to the new task's stack, after the switch: that page is touched before, so
  * that no fault of a level below falls there.
  */
-SNIPPET32(g_task_gp, "orl $0, l2_stack_top-68; mov $0x3f8, %eax", "mov %eax, %ds");
+SNIPPET32(g_task_gp, WARM "orl $0, l2_stack_top-68; mov $0x3f8, %eax", "mov %eax, %ds");
 SNIPPET32(g_task_target, "mov $0x600d, %ebx", "nop");
 
 #define INFO_IRET (1ull << 36)
@@ -32,8 +35,8 @@ struct tss32 {
 };
 _Static_assert(sizeof(struct tss32) == 104, "32-bit TSS");
 
-static _Alignas(128) struct tss32 tss_a, tss_b;
-static _Alignas(16) uint64_t idt32[256];
+_Alignas(128) struct tss32 tss_a, tss_b;
+_Alignas(16) uint64_t idt32[256];
 
 static uint64_t tss_descriptor(const struct tss32 *t, uint8_t type)
 {

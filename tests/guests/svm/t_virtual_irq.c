@@ -49,6 +49,7 @@ static void virtual_row(enum l2_mode mode, const struct row *r)
         return;
     }
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->vintr = r->vintr;
     l2.vmcb->rflags |= r->guest_if ? RF_IF : 0;
     l2_intercept(ICPT_VINTR, r->intercept);
@@ -67,6 +68,7 @@ static void window(enum l2_mode mode)
     uint32_t before = trap.count[VIRQ_VECTOR];
 
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->vintr = VIRQ;
     l2_intercept(ICPT_VINTR, true);
     t_eq("window", "code", l2_run_at(g_v_sti), EXIT_VINTR);
@@ -79,6 +81,7 @@ static void window(enum l2_mode mode)
     t_eq("window", "delivered", trap.count[VIRQ_VECTOR] - before, 1);
     before = trap.count[VIRQ_VECTOR];
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->vintr = VIRQ;
     t_eq("window", "sti-code", l2_run_at(g_v_sti), EXIT_VMMCALL);
     t_eq("window", "sti-delivered", trap.count[VIRQ_VECTOR] - before, 1);
@@ -89,6 +92,7 @@ static void window(enum l2_mode mode)
 static void cr8(enum l2_mode mode)
 {
     l2_reset(mode);
+    l2_warm();
     rt_write_cr8(3);
     l2.vmcb->vintr = VINTR_MASKING;
     t_eq("cr8", "code", l2_run_at(g_v_cr8), EXIT_VMMCALL);
@@ -97,6 +101,7 @@ static void cr8(enum l2_mode mode)
     t_eq("cr8", "l1-kept", rt_read_cr8(), 3);
     /* Without it CR8 is the real one. */
     l2_reset(mode);
+    l2_warm();
     t_eq("cr8", "plain-code", l2_run_at(g_v_cr8), EXIT_VMMCALL);
     t_eq("cr8", "plain-l1-changed", rt_read_cr8(), 9);
     rt_write_cr8(0);
@@ -111,6 +116,7 @@ static void cr8_lower(enum l2_mode mode)
         return;
     }
     l2_reset(mode);
+    l2_warm();
     l2.vmcb->vintr = VIRQ | VINTR_TPR(8);
     l2.vmcb->rflags |= RF_IF;
     t_eq("cr8-lower", "code", l2_run_at(g_v_cr8_lower), EXIT_VMMCALL);
@@ -124,6 +130,7 @@ static void physical_first(enum l2_mode mode)
     uint32_t before = trap.count[VIRQ_VECTOR];
 
     l2_reset(mode);
+    l2_warm();
     lapic_self_ipi(VEC_IPI);
     l2.vmcb->vintr = VIRQ;
     l2.vmcb->rflags |= RF_IF;
