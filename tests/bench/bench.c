@@ -22,11 +22,6 @@ static bool nested, profile;
 static struct rt_cpuid vendor;
 static bool l2_line_begun;
 
-bool bench_nested(void)
-{
-    return nested;
-}
-
 bool bench_profile(void)
 {
     return profile;
@@ -77,6 +72,17 @@ void bench_end(const char *name, uint64_t count)
         if (s.counter[i] != 0)
             print_value(name, s.counter[i], count, counter_names[i]);
     }
+}
+
+_Noreturn void bench_finish(void)
+{
+    struct sample s = {0};
+
+    read_counters(&s);
+    for (uint64_t i = 0; nested && i < NVIRT_STATS_COUNT; i++)
+        rt_printf("BENCH total %lu %s\n", s.counter[i], counter_names[i]);
+    rt_printf("BENCH end 0 -\n");
+    rt_shutdown(0);
 }
 
 static void calibrate(void)

@@ -32,12 +32,12 @@ static inline void bench_mark(void)
     __asm__ volatile("xchgw %%bx, %%bx" : : : "memory");
 }
 
-/* True when nvirt is below. */
-bool bench_nested(void);
-
 /* What lies between the two calls happened `count` times. */
 void bench_begin(void);
 void bench_end(const char *name, uint64_t count);
+
+/* Prints every counter as it is now, under the name "total", then the last line, and ends the run. */
+_Noreturn void bench_finish(void);
 
 /*
  * Bochs's RDTSC may be up to a trace of 32 instructions stale, unless it begins a trace: hence the

@@ -279,6 +279,5 @@ void rt_main(uint32_t magic, uint32_t mbi)
     measure_alternation();
     prepare(&vmcb[0], 1, NULL);
     run_loop(bench_enter, "roundtrip_no_npt", l2_loop_cpuid);
-    rt_printf("BENCH end 0 -\n");
-    rt_shutdown(0);
+    bench_finish();
 }

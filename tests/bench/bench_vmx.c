@@ -256,6 +256,5 @@ void rt_main(uint32_t magic, uint32_t mbi)
     measure_alternation();
     prepare(&first, L2_PLAIN, vmcs_region[0]);
     run_loop(&first, "roundtrip_no_ept", l2_loop_cpuid);
-    rt_printf("BENCH end 0 -\n");
-    rt_shutdown(0);
+    bench_finish();
 }

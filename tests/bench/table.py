@@ -55,6 +55,8 @@ def print_table(name, bare, nested):
     print("| " + " | ".join(titles) + " |")
     print("|---" + "|--:" * (len(titles) - 1) + "|")
     for what, units in nested.items():
+        if "ticks" not in units:
+            continue
         ticks, own = units["ticks"], bare.get(what, {}).get("ticks", 0)
         cells = [what, number(own), number(ticks), number(ticks - own)]
         cells += [number(sum(units.get(u, 0) for u in keys)) for _, keys in COUNTERS]
