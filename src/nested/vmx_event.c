@@ -154,6 +154,13 @@ static void shutdown(struct nvirt_vmx_vcpu *v)
     nvi_vmx_leave(v, &info);
 }
 
+/* In real-address mode no exception has an error code: an entry that injected one would be refused
+ * [SDM 3C "Checks on VM-Entry Control Fields"]. */
+static bool pushes_error_codes(struct nvirt_vmx_vcpu *v)
+{
+    return (NVI_GET(v, GUEST_CR0) & NVIRT_CR0_PE) != 0;
+}
+
 /* [SDM 3A "Interrupt 8: Double Fault Exception (#DF)"]: two exceptions that combine. A third is a
  * shutdown. Others are delivered one after the other. */
 static bool combine(struct nvirt_vmx_vcpu *v, const struct nvi_exception *second)
@@ -173,7 +180,8 @@ static bool combine(struct nvirt_vmx_vcpu *v, const struct nvi_exception *second
         (first == NVIRT_VECTOR_PF &&
          (is_contributory(second->vector) || second->vector == NVIRT_VECTOR_PF))) {
         NVI_SET(v, ENTRY_INTERRUPTION,
-                event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, NVIRT_VECTOR_DF, true));
+                event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, NVIRT_VECTOR_DF,
+                           pushes_error_codes(v)));
         NVI_SET(v, ENTRY_ERROR_CODE, 0);
         return true;
     }
@@ -249,6 +257,7 @@ static void deliver_exception(struct nvirt_vmx_vcpu *v)
         return;
     }
     v->pending.exception.waiting = false;
+    exception.has_error = exception.has_error && pushes_error_codes(v);
     if (v->level == 2 && l1_wants_exception(v, &exception)) {
         exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI,
                             event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, exception.vector,

@@ -144,14 +144,16 @@ enum nvirt_status nvirt_vmx_prepare(struct nvirt_vmx_vcpu *vcpu, struct nvirt_po
     if (status != NVIRT_OK) {
         return status;
     }
-    if (!vcpu->dead) {
-        nvi_vmx_deliver(vcpu);
-    }
     if (vcpu->dead) {
         return NVIRT_ERR_STATE;
     }
+    /* First what L0 wants, then the windows that events add to it. */
     if (vcpu->level == 2 && vcpu->remerge) {
         nvi_vmx_remerge(vcpu);
+    }
+    nvi_vmx_deliver(vcpu);
+    if (vcpu->dead) {
+        return NVIRT_ERR_STATE;
     }
     which = nvi_vmx_running(vcpu);
     nvi_hw_commit(vcpu, which);

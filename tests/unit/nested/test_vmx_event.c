@@ -346,6 +346,37 @@ static void an_nmi_l1_does_not_exit_on_goes_into_l2(void **state)
     assert_true(HW(w, ENTRY_INTERRUPTION) == NMI_WORD);
 }
 
+/* A control that L0 changes at the same moment does not cost the event its window. */
+static void a_window_survives_a_change_of_l0s_controls(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_pin(w, 0, 0);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x44), NVIRT_OK);
+    SET1(w, PROC_CONTROLS, w->v->proc01 | NVIRT_VMX_PROC_RDTSC);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_RDTSC) != 0);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+}
+
+/* In real-address mode no exception has an error code. */
+static void in_real_mode_error_codes_are_left_out(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    SET1(w, GUEST_CR0, 0x30);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x8000030d);
+    interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, 0x8000030b, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000308);
+}
+
 /* Two events: the NMI takes L2 out, the interrupt is then L1's. */
 static void after_one_event_took_l2_out_the_other_waits_for_l1(void **state)
 {
@@ -485,6 +516,8 @@ int main(void)
         TEST(an_nmi_l1_exits_on_takes_l2_out_and_blocks_nmis),
         TEST(an_nmi_exit_waits_while_l2_blocks_real_nmis),
         TEST(an_nmi_l1_does_not_exit_on_goes_into_l2),
+        TEST(a_window_survives_a_change_of_l0s_controls),
+        TEST(in_real_mode_error_codes_are_left_out),
         TEST(after_one_event_took_l2_out_the_other_waits_for_l1),
         TEST(an_event_before_l2_ran_lets_the_entry_happen_first),
         TEST(a_delivery_still_owed_is_reported_as_idt_vectoring),
