@@ -62,11 +62,6 @@ void lapic_timer_stop(void)
     *lapic_reg(LAPIC_LVT_TIMER) = 1u << 16;
 }
 
-void lapic_set_tpr(uint8_t tpr)
-{
-    *lapic_reg(LAPIC_TPR) = tpr;
-}
-
 bool lapic_irr(uint8_t vector)
 {
     return (*lapic_reg(LAPIC_IRR + 0x10u * (vector / 32)) >> (vector % 32)) & 1;

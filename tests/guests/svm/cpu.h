@@ -80,7 +80,6 @@ void lapic_self_ipi(uint8_t vector);
 void lapic_self_nmi(void);
 void lapic_timer(uint32_t ticks);
 void lapic_timer_stop(void);
-void lapic_set_tpr(uint8_t tpr);
 bool lapic_irr(uint8_t vector);
 void pit_one_shot(uint16_t ticks);
 void pic_mask_all(void);
