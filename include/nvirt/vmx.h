@@ -1,7 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * Nested VMX for one vCPU: the host's side of it. <nvirt/nvirt.h> tells how the calls follow each
  * other; this header is the contract of each.
+ *
+ * Common to all calls:
+ *
+ *   - One vCPU object is used by one CPU at a time: no two calls on it may overlap. Different vCPUs,
+ *     also of one VM, are used by different CPUs at once. No call sleeps or waits.
+ *   - @p cpu is the context of the CPU that executes the call, handed to the port as it is. The first
+ *     call with a context binds the vCPU to that CPU until nvirt_vmx_leave_cpu(), because its VMCSs
+ *     become active there; with another context every call answers NVIRT_ERR_STATE.
+ *   - Where a call may execute VMX instructions ("needs VMX operation"), the CPU is in VMX root
+ *     operation and the caller stays on it. A call may then make vmcs01 or vmcs02 current. Between
+ *     nvirt_vmx_prepare() and the entry only nvirt_vmx_inject() may be called.
+ *   - "not a vCPU": the object was destroyed, or nvirt_vmx_vcpu_init() never made it.
+ *   - NVIRT_ERR_HARDWARE: an instruction that cannot fail in the documented state has failed;
+ *     nvirt_port_trace() was told which. The object is fit for nvirt_vmx_vcpu_destroy() only.
  */
 #ifndef NVIRT_VMX_H
 #define NVIRT_VMX_H
@@ -13,22 +28,27 @@
 
 NVIRT_BEGIN_DECLS
 
+/** One VMX vCPU: opaque, in memory of the host's, made by nvirt_vmx_vcpu_init(). */
 struct nvirt_vmx_vcpu;
 
-/** Bytes and alignment of the memory that holds one VMX vCPU object. */
+/** Bytes of the memory that holds one VMX vCPU object. */
 #define NVIRT_VMX_VCPU_SIZE 32768u
+/** Its alignment in bytes. */
 #define NVIRT_VMX_VCPU_ALIGN 64u
 /** Most VPIDs the host may lend to one vCPU for L2. */
 #define NVIRT_VMX_MAX_VPIDS 32u
 
-/** What the host decides about one vCPU. */
+/** What the host decides about one vCPU. Read during nvirt_vmx_vcpu_init() only; what the pointers
+ *  @p vm and @p msr_bitmap name must stay as long as the vCPU. */
 struct nvirt_vmx_vcpu_config {
-    struct nvirt_vm *vm;
-    uint32_t index;                     /**< The vCPU's number in its VM, for nvirt_port_kick(). */
+    struct nvirt_vm *vm;                /**< The VM it belongs to, initialised. */
+    uint32_t index;                     /**< The vCPU's number in its VM, below
+                                             NVIRT_VM_MAX_VCPUS, for nvirt_port_kick(). */
     const struct nvirt_vmx_caps *cpu;   /**< What the CPUs can do (nvirt_vmx_caps_read()). */
     const struct nvirt_vmx_caps *offer; /**< What L1 may see (nvirt_vmx_caps_offer()). */
     nvirt_hpa vmcs01;                   /**< A page of the host's for the VMCS that runs L1, with
-                                             the CPU's revision identifier in its first 4 bytes. */
+                                             the CPU's revision identifier in its first 4 bytes
+                                             [SDM 3C "Format of the VMCS Region"]. */
     const uint8_t *msr_bitmap;          /**< The MSR bitmap that vmcs01 uses (4 KiB), to stay valid;
                                              null when every MSR access of L1 exits. */
     uint16_t vpid01;                    /**< VPID of L1, not 0 when the CPU has VPIDs; nvirt emits
@@ -49,34 +69,67 @@ struct nvirt_vmx_vcpu_config {
  *    read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
  *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
- * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN.
- * @return NVIRT_OK with *vcpu; NVIRT_ERR_NULL, NVIRT_ERR_ALIGNMENT (memory or vmcs01),
- *         NVIRT_ERR_SIZE, NVIRT_ERR_RANGE (index, VPIDs zero or repeated), NVIRT_ERR_STATE (vm not
- *         initialised), NVIRT_ERR_CAPABILITY (CPU without EPT, MSR bitmaps, or saving and loading of
- *         EFER and PAT; or an offer beyond the CPU),
- *         NVIRT_ERR_NO_PAGE (the pages for vmcs02 and its bitmaps). Nothing is held on failure.
+ * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN; the
+ *        object's until destroyed.
+ * @param bytes how many there are at @p memory.
+ * @param config read during the call only.
+ * @param vcpu where the object's address goes; written on NVIRT_OK only.
+ * @return - NVIRT_OK with *vcpu.
+ *         - NVIRT_ERR_NULL: an argument, or vm, cpu or offer of the config is null, or vpids is with
+ *           vpid_count not 0.
+ *         - NVIRT_ERR_ALIGNMENT: memory, or vmcs01 is no page address.
+ *         - NVIRT_ERR_SIZE: bytes below NVIRT_VMX_VCPU_SIZE.
+ *         - NVIRT_ERR_RANGE: index or vpid_count too large; a VPID for L2 that is 0, vpid01 or given
+ *           twice; or the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
+ *         - NVIRT_ERR_STATE: the VM is not initialised.
+ *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or saving
+ *           and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer() makes of it
+ *           with allowed-1 bits cleared.
+ *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcs02 or its MSR bitmap.
+ *
+ *         Nothing is held on failure.
+ *
+ * Concurrency: vCPUs of one VM may be made at once. Any CPU; executes no VMX instruction.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes,
                                                       const struct nvirt_vmx_vcpu_config *config,
                                                       struct nvirt_vmx_vcpu **vcpu);
 
 /**
- * Ends a vCPU object: unpins and frees all it holds. L1's current VMCS is written back first.
- * @param cpu the CPU it was last prepared on, where this call must run; may be null if never run.
- * @return NVIRT_OK or NVIRT_ERR_NULL.
+ * Ends a vCPU object: unpins and frees all it holds. L1's current VMCS is written back first. vmcs01
+ * is VMCLEARed and the host's again.
+ * @param vcpu the object; its memory is the host's again after any answer but NULL and STATE.
+ * @param cpu context of the CPU the vCPU is bound to, where this call must run; may be null when it is
+ *        bound to none.
+ * @return NVIRT_OK; NVIRT_ERR_NULL (vcpu); NVIRT_ERR_STATE (not a vCPU, or bound to another CPU:
+ *         nothing is ended); NVIRT_ERR_HARDWARE (VMCLEAR or VMREAD failed: it is ended all the same).
+ *
+ * Needs VMX operation when the vCPU is bound to a CPU.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu,
                                                          struct nvirt_port_cpu *cpu);
 
-/** 1 while L1 is to run or ran, 2 while L2 is. 0 for null. */
+/**
+ * The level that runs next, or ran last.
+ * @param vcpu the vCPU, or null.
+ * @return 1: L1; 2: L2; 0 for null.
+ */
 uint32_t nvirt_vmx_level(const struct nvirt_vmx_vcpu *vcpu);
 
 /**
  * Reads a field of the VMCS of @p level (1: vmcs01, 2: vmcs02), from hardware only when hardware
- * may have changed it since it was last known. Level 2 only while L2 is active.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (field, level); NVIRT_ERR_STATE (level 2 without
- *         L2); NVIRT_ERR_HARDWARE.
- * Must run on the CPU of the last nvirt_vmx_prepare().
+ * may have changed it since it was last known. The host's primary processor-based controls are
+ * returned as it set them, without the windows that nvirt adds.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param level 1, or 2 while L2 is active.
+ * @param field which; one that the CPU has.
+ * @param value where it goes, zero-extended from the field's width; written on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level);
+ *         NVIRT_ERR_STATE (level 2 without L2; not a vCPU; bound to another CPU); NVIRT_ERR_HARDWARE
+ *         (VMPTRLD, VMCLEAR or VMREAD).
+ *
+ * Needs VMX operation; not between prepare and exit.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu, uint32_t level,
@@ -87,7 +140,17 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu,
  * Level 1 also takes L0's own controls and host state: while L2 is active a change there is merged
  * into vmcs02 too, so an intercept that the host adds holds at once for both levels.
  * Level 2 takes guest state only.
- * @return as nvirt_vmx_read(), and NVIRT_ERR_RANGE for a read-only field or a level-2 control.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param level 1, or 2 while L2 is active.
+ * @param field which; one that the CPU has.
+ * @param value its new value; bits above the field's width are dropped. Physical addresses are nvirt_hpa,
+ *        as the host's VMCS has them.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level; a
+ *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_STATE (level 2 without
+ *         L2; not a vCPU; bound to another CPU).
+ *
+ * Executes no VMX instruction; not between prepare and exit.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu,
                                                   struct nvirt_port_cpu *cpu, uint32_t level,
@@ -96,10 +159,10 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu,
 /** What the host executes next. */
 struct nvirt_vmx_run {
     bool launch;         /**< VMLAUNCH when true, else VMRESUME: the VMCS to run is current. */
-    uint32_t level;
+    uint32_t level;      /**< The level that will run: 1 or 2. */
     bool branch_barrier; /**< L2 was left for L1 since the last run: the host's IBPB belongs here. */
     bool set_cr2;        /**< Load cr2 into CR2 before the entry: a page fault is injected. */
-    uint64_t cr2;
+    uint64_t cr2;        /**< The faulting linear address; meaningful with set_cr2 only. */
 };
 
 /**
@@ -108,22 +171,30 @@ struct nvirt_vmx_run {
  * entry, on the CPU that enters, with interrupts off until then.
  * From here to nvirt_vmx_exit() the VMCS stays current. If the host makes another VMCS current on
  * this CPU at any other time, it says so with nvirt_vmx_forget_current().
- * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (last used on another CPU without
- *         nvirt_vmx_leave_cpu(); or L1 is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD,
- *         VMWRITE, INVEPT or INVVPID refused: nvirt_port_trace() has the field's encoding).
+ * It may be called again without an entry in between (after nvirt_vmx_inject() for an NMI that came
+ * late): branch_barrier and cr2 of the earlier *run are still due then.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU, the one that enters.
+ * @param run what to execute; written on NVIRT_OK only.
+ * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU; or L1
+ *         is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR, VMREAD, VMWRITE,
+ *         INVEPT or INVVPID: nvirt_port_trace() has the field's encoding).
+ *
+ * Needs VMX operation. [SDM 3C "VM Entries"; "Operations that Invalidate Cached Mappings"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_prepare(struct nvirt_vmx_vcpu *vcpu,
                                                     struct nvirt_port_cpu *cpu,
                                                     struct nvirt_vmx_run *run);
 
-/** An exit as the host sees it. */
+/** An exit as the host sees it [SDM 3C "VM-Exit Information Fields"]. */
 struct nvirt_vmx_exit {
-    enum nvirt_verdict verdict;
+    enum nvirt_verdict verdict; /**< Whose it is. */
     uint32_t level;           /**< The level that ran when the exit was taken. */
     uint32_t reason;          /**< Exit reason, all 32 bits. */
     uint64_t qualification;   /**< Exit qualification (0 when the verdict is DONE). */
     uint32_t interruption;    /**< VM-exit interruption information, for reason 0 and 1 only. */
-    nvirt_l1gpa l1gpa;        /**< For EPT violations that are the host's: the L1 address behind. */
+    nvirt_l1gpa l1gpa;        /**< For EPT violations that are the host's, of either level: the L1
+                                   address behind. */
     bool branch_barrier;      /**< L2 was left for L1: the host's IBPB, if any, belongs here. */
 };
 
@@ -137,10 +208,17 @@ struct nvirt_vmx_exit {
  * nvirt_port_l1_rdmsr() and nvirt_port_l1_wrmsr(). An event of either level whose delivery the exit
  * interrupted is delivered again at the next entry; a host that does otherwise writes 0 to level 1's
  * entry-interruption field.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
  * @param gprs as saved by the trampoline; instruction results for L1 are written there.
- * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before);
- *         NVIRT_ERR_HARDWARE (VMREAD refused); NVIRT_ERR_NO_PAGE (no page for L2's second-stage
- *         tables: the instruction that needed it was not completed and may simply run again).
+ * @param exit what it was. Whole on NVIRT_OK and NVIRT_ERR_NO_PAGE, partly written on
+ *        NVIRT_ERR_HARDWARE.
+ * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before; not a vCPU; bound to
+ *         another CPU); NVIRT_ERR_HARDWARE (VMREAD, VMPTRLD or VMCLEAR); NVIRT_ERR_NO_PAGE (no page for
+ *         L2's second-stage tables: the VMLAUNCH, VMRESUME or access of L2 that needed it was not
+ *         completed and runs again at the next entry; verdict DONE).
+ *
+ * Needs VMX operation. [SDM 3C "VM Exits"; "VMX Non-Root Operation"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_exit(struct nvirt_vmx_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu,
@@ -150,10 +228,17 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_exit(struct nvirt_vmx_vcpu *vcpu,
 /**
  * To be called instead of nvirt_vmx_exit() when VMLAUNCH or VMRESUME itself failed (CF or ZF set).
  * When vmcs02 was refused, L1 is given the VMfail its own VMLAUNCH would have met, with everything
- * unwound; when vmcs01 was, the host's fields are at fault.
+ * unwound; when vmcs01 was, or an L2 that had run already, the host's fields are at fault.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
  * @param outcome NVIRT_HW_VMFAIL_INVALID or NVIRT_HW_VMFAIL_VALID.
- * @return NVIRT_OK (L1 goes on); NVIRT_ERR_HARDWARE (vmcs01: *error is the VM-instruction error);
- *         NVIRT_ERR_NULL; NVIRT_ERR_STATE; NVIRT_ERR_RANGE.
+ * @param error the hardware's VM-instruction error [SDM 3C "VM Instruction Error Numbers"], 0 for
+ *        NVIRT_HW_VMFAIL_INVALID; written on NVIRT_OK and NVIRT_ERR_HARDWARE.
+ * @return NVIRT_OK (L1 goes on: prepare again); NVIRT_ERR_HARDWARE (not to be laid on L1, or VMREAD
+ *         failed); NVIRT_ERR_NULL; NVIRT_ERR_RANGE (outcome); NVIRT_ERR_STATE (no prepare before; not a
+ *         vCPU; bound to another CPU).
+ *
+ * Needs VMX operation, the refused VMCS current.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *vcpu,
                                                          struct nvirt_port_cpu *cpu,
@@ -164,7 +249,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
  * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit; otherwise the event
  * is injected into the level that runs, when that may take it. One of each kind can wait. An L2 that
  * has not run since its VMLAUNCH or VMRESUME first gets through that entry.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector); NVIRT_ERR_STATE (one of this kind
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector, an error code too wide, or one
+ *         that does not go with the vector); NVIRT_ERR_STATE (one of this kind
  *         is waiting already: an NMI then merges and the answer is NVIRT_OK).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
@@ -175,14 +261,26 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
  * For a VMCALL of L1 that is no hypercall of the host's: gives L1 what the architecture has for it
  * [SDM 3C "VMCALL"]: #UD outside VMX operation, #GP above CPL 0, else VMfail with error 1.
  * To be called between the exit (reason 18, level 1) and the next prepare.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 runs); NVIRT_ERR_HARDWARE.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 is active; between prepare and exit; not a
+ *         vCPU; bound to another CPU); NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu,
                                                           struct nvirt_port_cpu *cpu);
 
 /**
- * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins
- * dropped, flushes recorded. L1's registers in vmcs01 are the host's to set then.
+ * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, L1's
+ * current VMCS written back, pins, waiting events and a shutdown of L1's dropped, flushes recorded.
+ * IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set then.
+ * @param vcpu the vCPU, not between an entry and its nvirt_vmx_exit().
+ * @param cpu context of this CPU.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU);
+ *         NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_reset(struct nvirt_vmx_vcpu *vcpu,
                                                   struct nvirt_port_cpu *cpu);
@@ -190,34 +288,59 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_reset(struct nvirt_vmx_vcpu *vcpu,
 /**
  * Tells that the CPU's current VMCS may be another than nvirt left there: the host ran another vCPU
  * or executed VMPTRLD itself.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (between prepare and exit).
+ * @param vcpu the vCPU whose VMCS was current.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (between prepare and exit; not a vCPU).
+ *
+ * Executes no VMX instruction.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_forget_current(struct nvirt_vmx_vcpu *vcpu);
 
 /**
  * Tells that the host changed the MSR bitmap given at init: from the next prepare on the change
  * holds for L2 too, if L2 is active.
+ * @param vcpu the vCPU.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU).
+ *
+ * Executes no VMX instruction.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_msr_bitmap_changed(struct nvirt_vmx_vcpu *vcpu);
 
-/** VMCLEARs every VMCS of this vCPU that is active on @p cpu: before the vCPU moves to another CPU. */
+/**
+ * VMCLEARs every VMCS of this vCPU that is active on this CPU and ends the binding to it: before the
+ * vCPU moves to another. A prepare without entry is undone, so it must be repeated there.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU, the one the vCPU is bound to.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU);
+ *         NVIRT_ERR_HARDWARE (VMCLEAR; still bound).
+ *
+ * Needs VMX operation. [SDM 3C "VMCLEAR"]
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_leave_cpu(struct nvirt_vmx_vcpu *vcpu,
                                                       struct nvirt_port_cpu *cpu);
 
-/** The counters; null for null. */
+/**
+ * The counters.
+ * @param vcpu the vCPU, or null.
+ * @return them, valid as long as the object, to be read while no call on it is under way; null for
+ *         null.
+ */
 const struct nvirt_stats *nvirt_vmx_stats(const struct nvirt_vmx_vcpu *vcpu);
 
 /* ---- helpers for what the host virtualizes for L1 ---- */
 
 /**
- * Fills @p caps by reading the capability MSRs of this CPU; @p facts come from the host's CPUID.
+ * Fills @p caps by reading the capability MSRs of this CPU; @p facts come from the host's CPUID
+ * [SDM 3D "VMX Capability Reporting Facility"].
+ * @param cpu context of this CPU, which has VMX; only handed to nvirt_port_rdmsr().
  * @param facts what the CPU itself has. Before nvirt_vmx_caps_offer() the host may narrow
  *        caps->cpu to what the CPUID it shows L1 says: offers and checks go by it.
  *        May be &caps->cpu itself.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (address widths); NVIRT_ERR_CAPABILITY when a
- *         capability MSR that must exist cannot be read. *caps is written on NVIRT_OK only. On a CPU
- *         without the TRUE MSRs their members hold what the plain ones say.
+ * @param caps the result; written on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL (facts, caps); NVIRT_ERR_RANGE (physical_bits not 32 to 52, or
+ *         linear_bits neither 48 nor 57); NVIRT_ERR_CAPABILITY when a capability MSR that must exist
+ *         cannot be read. On a CPU without the TRUE MSRs their members hold what the plain ones say.
+ *
+ * Pure but for RDMSR: CPUs may call it at once. VMX operation is not needed.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu,
                                                       const struct nvirt_vmx_cpu_facts *facts,
@@ -225,28 +348,56 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu
 
 /**
  * What nvirt can offer an L1 on a CPU with @p cpu: by allow-list, everything else reads as absent.
- * The host may clear further allowed-1 bits before it hands the struct to nvirt_vmx_vcpu_init().
+ * The host may clear further allowed-1 bits before it hands the struct to nvirt_vmx_vcpu_init(), the
+ * same ones in a TRUE member as in the plain one.
+ * @param cpu what the CPU can do, its facts as L1's CPUID says them.
+ * @param offer the result; may be the same struct; written on NVIRT_OK only.
+ * @return NVIRT_OK or NVIRT_ERR_NULL.
+ *
+ * Pure: any CPU, at any time. [SDM 3D "VMX Capability Reporting Facility"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_caps *cpu,
                                                        struct nvirt_vmx_caps *offer);
 
 /**
- * Sets in L0's MSR bitmap (4 KiB) the intercepts nvirt needs to hold the VMX MSRs and
- * IA32_FEATURE_CONTROL for L1; and the CR0 and CR4 bits the host must own (guest/host masks).
+ * Sets in L0's MSR bitmap the intercepts nvirt needs to hold the VMX MSRs and IA32_FEATURE_CONTROL for
+ * L1, reads and writes [SDM 3C "MSR-Bitmap Address"].
+ * @param msr_bitmap 4096 bytes of the host's; null does nothing.
+ *
+ * Pure: on the caller's memory only.
  */
 void nvirt_vmx_msr_bitmap_require(uint8_t *msr_bitmap);
 
-/** Bits of CR0 and CR4 that must be set in vmcs01's guest/host masks: nvirt handles their exits. */
+/**
+ * Bits of CR0 that must be set in vmcs01's guest/host mask: those that VMX operation fixes. nvirt
+ * handles their exits [SDM 3C "Guest/Host Masks and Read Shadows for CR0 and CR4"].
+ * @param vcpu the vCPU.
+ * @return the bits, the same for the life of the vCPU; 0 for null.
+ */
 uint64_t nvirt_vmx_cr0_owned(const struct nvirt_vmx_vcpu *vcpu);
+
+/**
+ * The same of CR4: bits that VMX operation fixes, VMXE, and those that the CPU has and L1 is not
+ * offered, which must fault as reserved ones do.
+ * @param vcpu the vCPU.
+ * @return the bits, the same for the life of the vCPU; 0 for null.
+ */
 uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
 
 /**
- * Copies from a linear address of the level that runs (its segmentation is the caller's business),
- * through its paging, as a supervisor read. For hosts that must look at L1's instruction bytes.
+ * Copies from a linear address of L1 (its segmentation is the caller's business), through its paging,
+ * as a supervisor read that SMAP does not stop. For hosts that must look at L1's instruction bytes.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param from linear address of the first byte.
+ * @param to where the bytes go; undefined unless NVIRT_OK.
  * @param bytes 1 to 4096.
  * @return NVIRT_OK; NVIRT_ERR_NO_MAPPING when a page is not present or has no memory behind it;
- *         NVIRT_ERR_RANGE (bytes, or an address that is not canonical); NVIRT_ERR_STATE while L2
- *         runs; NVIRT_ERR_RETRY while L1's tables keep changing; NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE.
+ *         NVIRT_ERR_RANGE (bytes, or an address that is not canonical); NVIRT_ERR_STATE (L2 is
+ *         active; not a vCPU; bound to another CPU); NVIRT_ERR_RETRY while L1's tables keep changing;
+ *         NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation; not between prepare and exit.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu,
                                                            struct nvirt_port_cpu *cpu,

@@ -24,6 +24,9 @@ static void give_to_host(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit, 
     exit->verdict = v->level == 2 ? NVIRT_VERDICT_L2 : NVIRT_VERDICT_L1;
     exit->qualification = NVI_GET(v, EXIT_QUALIFICATION);
     exit->interruption = interruption_of(v, basic);
+    if (v->level == 1 && basic == NVIRT_VMX_EXIT_EPT_VIOLATION) {
+        exit->l1gpa = nvirt_l1gpa_make(NVI_GET01(v, GUEST_PHYSICAL));
+    }
     nvi_vmx_redeliver(v, reason, exit->qualification, exit->interruption);
 }
 
@@ -221,6 +224,10 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
     }
     if (is_l1s(v, gprs, basic, &owner)) {
         reflect(v, reason);
+    } else if (basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION) {
+        /* EPT02 is nvirt's own work and never holds such an entry: hardware and nvirt disagree. */
+        nvirt_port_trace(v->port, "nvirt: EPT02 misconfigured at", NVI_GET02(v, GUEST_PHYSICAL));
+        return NVIRT_ERR_HARDWARE;
     } else if (owner == NVI_VMX_OWNER_TABLES) {
         return second_stage(v, exit);
     } else if (!carried_out(v, gprs, basic)) {

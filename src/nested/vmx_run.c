@@ -247,6 +247,26 @@ enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *vcpu, struct nvi
 
 /* ---- events of the host ---- */
 
+/* Exceptions that push an error code; an entry that injected one without, or another with, would be
+ * refused [SDM 3C "Checks on VM-Entry Control Fields"]. */
+#define HAVE_ERROR_CODES                                                                           \
+    (NVIRT_BIT(NVIRT_VECTOR_DF) | NVIRT_BIT(NVIRT_VECTOR_TS) | NVIRT_BIT(NVIRT_VECTOR_NP) |        \
+     NVIRT_BIT(NVIRT_VECTOR_SS) | NVIRT_BIT(NVIRT_VECTOR_GP) | NVIRT_BIT(NVIRT_VECTOR_PF) |        \
+     NVIRT_BIT(NVIRT_VECTOR_AC))
+#define ERROR_CODE_BITS 0x7fffu
+
+static bool exception_is_valid(const struct nvirt_event *event)
+{
+    if (event->vector >= 32 || event->vector == NVIRT_VECTOR_NMI) {
+        return false;
+    }
+    if (!event->has_error_code) {
+        return (HAVE_ERROR_CODES >> event->vector & 1u) == 0;
+    }
+    return (HAVE_ERROR_CODES >> event->vector & 1u) != 0 &&
+           (event->error_code & ~ERROR_CODE_BITS) == 0;
+}
+
 static enum nvirt_status check_event(const struct nvirt_event *event)
 {
     switch (event->type) {
@@ -255,8 +275,7 @@ static enum nvirt_status check_event(const struct nvirt_event *event)
     case NVIRT_EVENT_NMI:
         return event->vector == NVIRT_VECTOR_NMI ? NVIRT_OK : NVIRT_ERR_RANGE;
     case NVIRT_EVENT_EXCEPTION:
-        return event->vector < 32 && event->vector != NVIRT_VECTOR_NMI ? NVIRT_OK
-                                                                       : NVIRT_ERR_RANGE;
+        return exception_is_valid(event) ? NVIRT_OK : NVIRT_ERR_RANGE;
     default:
         return NVIRT_ERR_RANGE;
     }

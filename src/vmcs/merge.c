@@ -34,7 +34,6 @@
     (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_UNRESTRICTED)
 #define PROC2_FROM_01 (PROC2_EXITS | NVIRT_VMX_PROC2_PAUSE_LOOP)
 
-#define EXIT_FROM_12 NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER
 /* The host side of an exit is L0's alone. */
 #define EXIT_FROM_01                                                                               \
     (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER |     \
@@ -201,11 +200,12 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
                                : vmcs12->exit_controls;
 
     out->exit_controls = required(in->cpu, in->cpu->exit, in->cpu->true_exit) |
-                         (vmcs12->exit_controls & EXIT_FROM_12) |
                          (vmcs01->exit_controls & EXIT_FROM_01) |
                          (acknowledge & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) | EXIT_ALWAYS;
-    if ((out->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) == 0) {
-        out->exit_controls &= ~NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER;
+    /* An exit that L0 keeps to itself must not wind L2's timer up again, so what is left of it is
+     * saved whether or not L1 wants to see that. */
+    if ((out->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
+        out->exit_controls |= (in->cpu->exit >> 32) & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER;
     }
     out->entry_controls = required(in->cpu, in->cpu->entry, in->cpu->true_entry) |
                           (vmcs12->entry_controls & ENTRY_FROM_12) | ENTRY_ALWAYS;
@@ -218,14 +218,23 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
     out->entry_msr_load_count = vmcs01->entry_msr_load_count;
 }
 
-static void copy_kind(enum nvirt_vmcs_kind kind, const struct nvirt_vmcs *from,
-                      struct nvirt_vmcs *to)
+/* Unrolled from the table: the copies are on the path of every nested entry. */
+static void copy_host_state(const struct nvirt_vmcs *from, struct nvirt_vmcs *to)
 {
-    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
-        if (nvirt_vmcs_field_kind((enum nvirt_vmcs_field)i) == kind) {
-            to->field[i] = from->field[i];
-        }
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_HOST) {                                          \
+        to->member = from->member;                                                                 \
     }
+#include <nvirt/vmcs_fields.def>
+}
+
+static void copy_guest_state(const struct nvirt_vmcs *from, struct nvirt_vmcs *to)
+{
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST) {                                         \
+        to->member = from->member;                                                                 \
+    }
+#include <nvirt/vmcs_fields.def>
 }
 
 /* EFER that L2 starts with: vmcs12's, or else L1's with LMA and LME as the entry sets them
@@ -250,7 +259,7 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
     const struct nvirt_vmcs *vmcs01 = in->vmcs01;
     const uint64_t cr0_kept = NVIRT_CR0_ET | NVIRT_CR0_CD | NVIRT_CR0_NW;
 
-    copy_kind(NVIRT_VMCS_KIND_GUEST, vmcs12, out);
+    copy_guest_state(vmcs12, out);
     out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
     /* An entry leaves CD, NW and ET as they are in the CPU. */
     out->guest_cr0 = (vmcs12->guest_cr0 & ~cr0_kept) | (vmcs01->guest_cr0 & cr0_kept);
@@ -284,14 +293,12 @@ void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs
     merge_exceptions(in, vmcs02);
     merge_cr(in, vmcs02);
     merge_exit_entry(in, vmcs02);
-    copy_kind(NVIRT_VMCS_KIND_HOST, in->vmcs01, vmcs02);
+    copy_host_state(in->vmcs01, vmcs02);
 }
 
 void nvi_vmx_merge(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)
 {
-    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
-        vmcs02->field[i] = 0;
-    }
+    __builtin_memset(vmcs02, 0, sizeof *vmcs02);
     nvi_vmx_merge_controls(in, vmcs02);
     merge_guest(in, vmcs02);
 }

@@ -128,12 +128,20 @@ static void breakpoints_are_software_exceptions_with_their_length(void **state)
 static void bad_events_are_refused(void **state)
 {
     struct world *w = *state;
+    struct nvirt_event event = { .type = NVIRT_EVENT_EXCEPTION, .has_error_code = true };
 
     assert_int_equal(inject(w, NVIRT_EVENT_NMI, 3), NVIRT_ERR_RANGE);
     assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 32), NVIRT_ERR_RANGE);
     assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 2), NVIRT_ERR_RANGE);
     assert_int_equal(inject(w, (enum nvirt_event_type)7, 2), NVIRT_ERR_RANGE);
     assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, NULL), NVIRT_ERR_NULL);
+    /* What VM entry would refuse: error codes where none belong, none where one does, too wide. */
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 13), NVIRT_ERR_RANGE);
+    event.vector = 6;
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_ERR_RANGE);
+    event.vector = 13;
+    event.error_code = 0x8000;
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_ERR_RANGE);
 }
 
 /* ---- deliveries that an exit interrupted ---- */
