@@ -140,7 +140,6 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
 /* What an entry used up. */
 static void settle_entry(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
-    v->requeued = vmcb->event_inj | v->requeued;
     nvirt_vmcb_set_event_inj(vmcb, 0);
     nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
     if (v->level == 2 && (v->cpu.features & NVIRT_SVM_FEATURE_CLEAN) != 0) {

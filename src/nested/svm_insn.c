@@ -395,6 +395,17 @@ bool nvi_svm_is_svm_instruction(struct nvirt_svm_vcpu *v)
     return false;
 }
 
+static bool length_to(const struct nvirt_vmcb *vmcb, uint64_t next_rip, uint32_t *length)
+{
+    uint64_t bytes = next_rip - vmcb->rip;
+
+    if (bytes == 0 || bytes > NVI_SVM_INSN_MAX) {
+        return false;
+    }
+    *length = (uint32_t)bytes;
+    return true;
+}
+
 enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *v, uint64_t exit_code,
                                         uint32_t *length)
 {
@@ -408,16 +419,10 @@ enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *v, uint64_t exit_
     }
     vmcb = nvi_svm_current(v);
     if (exit_code == NVIRT_SVM_EXIT_IOIO) {
-        uint64_t io_length = vmcb->exit_info2 - vmcb->rip;
-
-        if (io_length == 0 || io_length > NVI_SVM_INSN_MAX) {
-            return NVIRT_ERR_RANGE;
-        }
-        *length = (uint32_t)io_length;
-        return NVIRT_OK;
+        return length_to(vmcb, vmcb->exit_info2, length) ? NVIRT_OK : NVIRT_ERR_RANGE;
     }
-    if (by_next_rip(v, vmcb, &insn)) {
-        *length = insn.length;
+    if ((v->cpu.features & NVIRT_SVM_FEATURE_NRIPS) != 0 &&
+        length_to(vmcb, vmcb->next_rip, length)) {
         return NVIRT_OK;
     }
     count = fetch_bytes(v, bytes);

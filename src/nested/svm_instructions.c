@@ -49,6 +49,7 @@ static void vmload(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
 
     if (page != NULL) {
         nvi_svm_copy_vmload(page, v->vmcb01, v->cpu.linear_bits);
+        v->stats.bytes_read += NVI_SVM_VMLOAD_BYTES;
     }
 }
 
@@ -58,6 +59,7 @@ static void vmsave(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
 
     if (page != NULL) {
         nvi_svm_copy_vmload(v->vmcb01, page, v->cpu.linear_bits);
+        v->stats.bytes_written += NVI_SVM_VMLOAD_BYTES;
     }
 }
 

@@ -91,7 +91,7 @@ struct nvirt_svm_vcpu {
     bool l1_if;
     bool v_irq;                   /**< V_IRQ as L1 will see it. */
     bool controls_changed;
-    uint64_t requeued;            /**< Event given at the last entry; 0 for none. */
+    uint64_t requeued;            /**< Event injected at the last entry; 0 for none. */
     uint32_t asid02;
     struct nvi_mmu_key key;
     struct nvi_mmu_root *root;    /**< Null until the first prepare after VMRUN. */

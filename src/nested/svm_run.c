@@ -94,7 +94,7 @@ static void take_snapshot(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *pag
         return;
     }
     nvi_svm_snapshot(page, &v->vmcb12);
-    v->stats.bytes_read += sizeof v->vmcb12;
+    v->stats.bytes_read += NVI_SVM_SNAPSHOT_BYTES;
 }
 
 /* The nested tables of this L2: L1's own, read in the mode L1 runs in now, or L1's memory as it is. */
@@ -255,7 +255,7 @@ void nvi_svm_leave(struct nvirt_svm_vcpu *v, const struct nvi_svm_exit_info *inf
     nvi_svm_save_guest(v->vmcb02, &v->offer, info, &v->vmcb12);
     if (page != NULL) {
         nvi_svm_write_back(&v->vmcb12, &v->offer, page);
-        v->stats.bytes_written += sizeof v->vmcb12;
+        v->stats.bytes_written += NVI_SVM_SAVED_BYTES;
     }
     nvi_svm_load_host(v->vmcb02, v->np12, v->vmcb01);
     back_to_l1(v);

@@ -191,6 +191,7 @@ enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *v)
     v->svme = false;
     v->gif = true;
     v->vm_cr &= ~NVIRT_SVM_VM_CR_R_INIT;
+    v->requeued = 0;
     v->prepared = false;
     return NVIRT_OK;
 }

@@ -11,6 +11,9 @@
 #define SAVE_BEGIN offsetof(struct nvirt_vmcb, es)
 #define SAVE_END offsetof(struct nvirt_vmcb, dbgctl)
 
+NVIRT_STATIC_ASSERT(CONTROL_END + SAVE_END - SAVE_BEGIN == NVI_SVM_SNAPSHOT_BYTES,
+                    "bytes of a snapshot");
+
 void nvi_svm_snapshot(const struct nvirt_vmcb *page, struct nvirt_vmcb *snapshot)
 {
     const uint8_t *from = (const uint8_t *)page;

@@ -116,6 +116,12 @@ enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb12, uint64_t co
 
 /* ---- sync.c ---- */
 
+/** Bytes of L1's page that a snapshot reads, that a #VMEXIT writes where no feature adds to it, and
+ *  that VMLOAD and VMSAVE move: for the counters. */
+#define NVI_SVM_SNAPSHOT_BYTES 848u
+#define NVI_SVM_SAVED_BYTES 241u
+#define NVI_SVM_VMLOAD_BYTES 128u
+
 /** How L1 was left. */
 struct nvi_svm_exit_info {
     uint64_t code;

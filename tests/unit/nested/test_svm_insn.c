@@ -311,6 +311,8 @@ static void next_rip_saves_the_fetch(void **state)
     w->vmcb01->next_rip = L1_RIP + 3;
     fake_vm_log_reset(w->port);
     expect_length(w, 3);
+    w->vmcb01->next_rip = L1_RIP + 15; /* of any instruction, known here or not */
+    expect_length(w, 15);
     assert_int_equal(fake_vm_bytes_read(w->port), 0);
     fake_vm_put(w->port, L1_RIP, cpuid_bytes, 2);
     w->vmcb01->next_rip = 0; /* not stored for this exit */
