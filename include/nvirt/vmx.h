@@ -6,11 +6,11 @@
  *
  * Common to all calls:
  *
- *   - One vCPU object is used by one CPU at a time: no two calls on it may overlap. Different vCPUs,
- *     also of one VM, are used by different CPUs at once. No call sleeps or waits.
- *   - @p cpu is the context of the CPU that executes the call, handed to the port as it is. The first
- *     call with a context binds the vCPU to that CPU until nvirt_vmx_leave_cpu(), because its VMCSs
- *     become active there; with another context every call answers NVIRT_ERR_STATE.
+ *   - One vCPU object is used by one CPU at a time: no two calls on it may overlap. Different
+ *     vCPUs, also of one VM, are used by different CPUs at once. No call sleeps or waits.
+ *   - "cpu" is the context of the CPU that executes the call, handed to the port as it is. The
+ *     first call with a context binds the vCPU to that CPU until nvirt_vmx_leave_cpu(), because its
+ *     VMCSs become active there; with another context every call answers NVIRT_ERR_STATE.
  *   - Where a call may execute VMX instructions ("needs VMX operation"), the CPU is in VMX root
  *     operation and the caller stays on it. A call may then make vmcs01 or vmcs02 current. Between
  *     nvirt_vmx_prepare() and the entry only nvirt_vmx_inject() may be called.
@@ -63,10 +63,11 @@ struct nvirt_vmx_vcpu_config {
  * All fields of the vmcs01 view are 0: the host sets each field it needs with nvirt_vmx_write()
  * before the first nvirt_vmx_prepare(), the controls included. vmcs01 must have
  *  - EPT and unrestricted guest on; "MSR bitmaps" on if msr_bitmap is given;
- *  - VM-exit controls save debug, save PAT, save EFER (and what the host loads for itself); VM-entry
- *    controls load debug, load PAT, load EFER: L1's live registers are then in vmcs01 at each exit;
- *  - CR0 and CR4 guest/host masks with at least nvirt_vmx_cr0_owned() and nvirt_vmx_cr4_owned(), the
- *    read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
+ *  - VM-exit controls save debug, save PAT, save EFER (and what the host loads for itself);
+ *    VM-entry controls load debug, load PAT, load EFER: L1's live registers are then in vmcs01 at
+ *    each exit;
+ *  - CR0 and CR4 guest/host masks with at least nvirt_vmx_cr0_owned() and nvirt_vmx_cr4_owned(),
+ *    the read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
  *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
  * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN; the
@@ -75,16 +76,16 @@ struct nvirt_vmx_vcpu_config {
  * @param config read during the call only.
  * @param vcpu where the object's address goes; written on NVIRT_OK only.
  * @return - NVIRT_OK with *vcpu.
- *         - NVIRT_ERR_NULL: an argument, or vm, cpu or offer of the config is null, or vpids is with
- *           vpid_count not 0.
+ *         - NVIRT_ERR_NULL: an argument, or vm, cpu or offer of the config is null, or vpids is
+ *           with vpid_count not 0.
  *         - NVIRT_ERR_ALIGNMENT: memory, or vmcs01 is no page address.
  *         - NVIRT_ERR_SIZE: bytes below NVIRT_VMX_VCPU_SIZE.
- *         - NVIRT_ERR_RANGE: index or vpid_count too large; a VPID for L2 that is 0, vpid01 or given
- *           twice; or the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
+ *         - NVIRT_ERR_RANGE: index or vpid_count too large; a VPID for L2 that is 0, vpid01 or
+ *           given twice; or the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
  *         - NVIRT_ERR_STATE: the VM is not initialised.
- *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or saving
- *           and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer() makes of it
- *           with allowed-1 bits cleared.
+ *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or
+ *           saving and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer()
+ *           makes of it with allowed-1 bits cleared.
  *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcs02 or its MSR bitmap.
  *
  *         Nothing is held on failure.
@@ -96,13 +97,14 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes
                                                       struct nvirt_vmx_vcpu **vcpu);
 
 /**
- * Ends a vCPU object: unpins and frees all it holds. L1's current VMCS is written back first. vmcs01
- * is VMCLEARed and the host's again.
+ * Ends a vCPU object: unpins and frees all it holds. L1's current VMCS is written back first.
+ * vmcs01 is VMCLEARed and the host's again.
  * @param vcpu the object; its memory is the host's again after any answer but NULL and STATE.
- * @param cpu context of the CPU the vCPU is bound to, where this call must run; may be null when it is
- *        bound to none.
+ * @param cpu context of the CPU the vCPU is bound to, where this call must run; may be null when it
+ *        is bound to none.
  * @return NVIRT_OK; NVIRT_ERR_NULL (vcpu); NVIRT_ERR_STATE (not a vCPU, or bound to another CPU:
- *         nothing is ended); NVIRT_ERR_HARDWARE (VMCLEAR or VMREAD failed: it is ended all the same).
+ *         nothing is ended); NVIRT_ERR_HARDWARE (VMCLEAR or VMREAD failed: it is ended all the
+ *         same).
  *
  * Needs VMX operation when the vCPU is bound to a CPU.
  */
@@ -126,8 +128,8 @@ uint32_t nvirt_vmx_level(const struct nvirt_vmx_vcpu *vcpu);
  * @param field which; one that the CPU has.
  * @param value where it goes, zero-extended from the field's width; written on NVIRT_OK only.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level);
- *         NVIRT_ERR_STATE (level 2 without L2; not a vCPU; bound to another CPU); NVIRT_ERR_HARDWARE
- *         (VMPTRLD, VMCLEAR or VMREAD).
+ *         NVIRT_ERR_STATE (level 2 without L2; not a vCPU; bound to another CPU);
+ *         NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR or VMREAD).
  *
  * Needs VMX operation; not between prepare and exit.
  */
@@ -144,11 +146,11 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu,
  * @param cpu context of this CPU.
  * @param level 1, or 2 while L2 is active.
  * @param field which; one that the CPU has.
- * @param value its new value; bits above the field's width are dropped. Physical addresses are nvirt_hpa,
- *        as the host's VMCS has them.
+ * @param value its new value; bits above the field's width are dropped. Physical addresses are
+ *        nvirt_hpa, as the host's VMCS has them.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level; a
- *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_STATE (level 2 without
- *         L2; not a vCPU; bound to another CPU).
+ *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_STATE (level 2
+ *         without L2; not a vCPU; bound to another CPU).
  *
  * Executes no VMX instruction; not between prepare and exit.
  */
@@ -160,7 +162,7 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu,
 struct nvirt_vmx_run {
     bool launch;         /**< VMLAUNCH when true, else VMRESUME: the VMCS to run is current. */
     uint32_t level;      /**< The level that will run: 1 or 2. */
-    bool branch_barrier; /**< L2 was left for L1 since the last run: the host's IBPB belongs here. */
+    bool branch_barrier; /**< L2 was left for L1 since the last run: the host's IBPB, if any. */
     bool set_cr2;        /**< Load cr2 into CR2 before the entry: a page fault is injected. */
     uint64_t cr2;        /**< The faulting linear address; meaningful with set_cr2 only. */
 };
@@ -176,9 +178,9 @@ struct nvirt_vmx_run {
  * @param vcpu the vCPU.
  * @param cpu context of this CPU, the one that enters.
  * @param run what to execute; written on NVIRT_OK only.
- * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU; or L1
- *         is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR, VMREAD, VMWRITE,
- *         INVEPT or INVVPID: nvirt_port_trace() has the field's encoding).
+ * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU; or
+ *         L1 is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR, VMREAD,
+ *         VMWRITE, INVEPT or INVVPID: nvirt_port_trace() has the field's encoding).
  *
  * Needs VMX operation. [SDM 3C "VM Entries"; "Operations that Invalidate Cached Mappings"]
  */
@@ -192,7 +194,7 @@ struct nvirt_vmx_exit {
     uint32_t level;           /**< The level that ran when the exit was taken. */
     uint32_t reason;          /**< Exit reason, all 32 bits. */
     uint64_t qualification;   /**< Exit qualification (0 when the verdict is DONE). */
-    uint32_t interruption;    /**< VM-exit interruption information, for reason 0 and 1 only. */
+    uint32_t interruption;    /**< VM-exit interruption information for reasons 0 and 1, else 0. */
     nvirt_l1gpa l1gpa;        /**< For EPT violations that are the host's, of either level: the L1
                                    address behind. */
     bool branch_barrier;      /**< L2 was left for L1: the host's IBPB, if any, belongs here. */
@@ -201,22 +203,23 @@ struct nvirt_vmx_exit {
 /**
  * To be called after every VM exit, on the CPU that took it, with the VMCS that ran still current.
  *
- * An exit is the host's (verdict L1 or L2) unless it is one of: VMX instructions (VMCALL of L1 is the
- * host's), MOV to CR0 and CR4, CLTS, LMSW, RDMSR and WRMSR of the VMX MSRs and
- * IA32_FEATURE_CONTROL, windows that nvirt opened, second-stage faults of L2 in memory that the host
- * maps, and what L1 wants. MSR accesses of L2 that L1 lets pass are carried out through
+ * An exit is the host's (verdict L1 or L2) unless it is one of: VMX instructions (VMCALL of L1 is
+ * the host's), MOV to CR0 and CR4, CLTS, LMSW, RDMSR and WRMSR of the VMX MSRs and
+ * IA32_FEATURE_CONTROL, windows that nvirt opened, second-stage faults of L2 in memory that the
+ * host maps, and what L1 wants. MSR accesses of L2 that L1 lets pass are carried out through
  * nvirt_port_l1_rdmsr() and nvirt_port_l1_wrmsr(). An event of either level whose delivery the exit
- * interrupted is delivered again at the next entry; a host that does otherwise writes 0 to level 1's
- * entry-interruption field.
+ * interrupted is delivered again at the next entry; a host that does otherwise writes 0 to level
+ * 1's entry-interruption field.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
  * @param gprs as saved by the trampoline; instruction results for L1 are written there.
  * @param exit what it was. Whole on NVIRT_OK and NVIRT_ERR_NO_PAGE, partly written on
  *        NVIRT_ERR_HARDWARE.
- * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before; not a vCPU; bound to
- *         another CPU); NVIRT_ERR_HARDWARE (VMREAD, VMPTRLD or VMCLEAR); NVIRT_ERR_NO_PAGE (no page for
- *         L2's second-stage tables: the VMLAUNCH, VMRESUME or access of L2 that needed it was not
- *         completed and runs again at the next entry; verdict DONE).
+ * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before; not a vCPU;
+ *         bound to another CPU); NVIRT_ERR_HARDWARE (VMREAD, VMPTRLD or VMCLEAR; an EPT
+ *         misconfiguration in nvirt's own tables); NVIRT_ERR_NO_PAGE (no page for L2's second-stage
+ *         tables: the VMLAUNCH, VMRESUME or access of L2 that needed it was not completed and runs
+ *         again at the next entry; verdict DONE).
  *
  * Needs VMX operation. [SDM 3C "VM Exits"; "VMX Non-Root Operation"]
  */
@@ -235,8 +238,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_exit(struct nvirt_vmx_vcpu *vcpu,
  * @param error the hardware's VM-instruction error [SDM 3C "VM Instruction Error Numbers"], 0 for
  *        NVIRT_HW_VMFAIL_INVALID; written on NVIRT_OK and NVIRT_ERR_HARDWARE.
  * @return NVIRT_OK (L1 goes on: prepare again); NVIRT_ERR_HARDWARE (not to be laid on L1, or VMREAD
- *         failed); NVIRT_ERR_NULL; NVIRT_ERR_RANGE (outcome); NVIRT_ERR_STATE (no prepare before; not a
- *         vCPU; bound to another CPU).
+ *         failed); NVIRT_ERR_NULL; NVIRT_ERR_RANGE (outcome); NVIRT_ERR_STATE (no prepare before;
+ *         not a vCPU; bound to another CPU).
  *
  * Needs VMX operation, the refused VMCS current.
  */
@@ -247,11 +250,19 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
 /**
  * Hands an event to the vCPU: an NMI, external interrupt or exception that the host wants L1 to
  * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit; otherwise the event
- * is injected into the level that runs, when that may take it. One of each kind can wait. An L2 that
- * has not run since its VMLAUNCH or VMRESUME first gets through that entry.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector, an error code too wide, or one
- *         that does not go with the vector); NVIRT_ERR_STATE (one of this kind
- *         is waiting already: an NMI then merges and the answer is NVIRT_OK).
+ * is injected into the level that runs, when that may take it. One of each kind can wait. An L2
+ * that has not run since its VMLAUNCH or VMRESUME first gets through that entry.
+ * The event only waits here; nvirt_vmx_prepare() delivers it, so one handed over after a prepare
+ * needs another.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param event copied during the call.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such type; an NMI's vector not 2; an
+ *         exception's vector 2 or above 31; an error code wider than 15 bits, missing, or of a
+ *         vector that has none); NVIRT_ERR_STATE (an interrupt or exception waits already, an NMI
+ *         merges with NVIRT_OK; not a vCPU; bound to another CPU).
+ *
+ * Executes no VMX instruction. [SDM 3C "Event Injection"; "Checks on VM-Entry Control Fields"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
                                                    struct nvirt_port_cpu *cpu,
@@ -306,8 +317,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_forget_current(struct nvirt_vmx_vcpu
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_msr_bitmap_changed(struct nvirt_vmx_vcpu *vcpu);
 
 /**
- * VMCLEARs every VMCS of this vCPU that is active on this CPU and ends the binding to it: before the
- * vCPU moves to another. A prepare without entry is undone, so it must be repeated there.
+ * VMCLEARs every VMCS of this vCPU that is active on this CPU and ends the binding to it: before
+ * the vCPU moves to another. A prepare without entry is undone, so it must be repeated there.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU, the one the vCPU is bound to.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU);
@@ -337,8 +348,9 @@ const struct nvirt_stats *nvirt_vmx_stats(const struct nvirt_vmx_vcpu *vcpu);
  *        May be &caps->cpu itself.
  * @param caps the result; written on NVIRT_OK only.
  * @return NVIRT_OK; NVIRT_ERR_NULL (facts, caps); NVIRT_ERR_RANGE (physical_bits not 32 to 52, or
- *         linear_bits neither 48 nor 57); NVIRT_ERR_CAPABILITY when a capability MSR that must exist
- *         cannot be read. On a CPU without the TRUE MSRs their members hold what the plain ones say.
+ *         linear_bits neither 48 nor 57); NVIRT_ERR_CAPABILITY when a capability MSR that must
+ *         exist cannot be read. On a CPU without the TRUE MSRs their members hold what the plain
+ *         ones say.
  *
  * Pure but for RDMSR: CPUs may call it at once. VMX operation is not needed.
  */
@@ -348,8 +360,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_read(struct nvirt_port_cpu *cpu
 
 /**
  * What nvirt can offer an L1 on a CPU with @p cpu: by allow-list, everything else reads as absent.
- * The host may clear further allowed-1 bits before it hands the struct to nvirt_vmx_vcpu_init(), the
- * same ones in a TRUE member as in the plain one.
+ * The host may clear further allowed-1 bits before it hands the struct to nvirt_vmx_vcpu_init(),
+ * the same ones in a TRUE member as in the plain one.
  * @param cpu what the CPU can do, its facts as L1's CPUID says them.
  * @param offer the result; may be the same struct; written on NVIRT_OK only.
  * @return NVIRT_OK or NVIRT_ERR_NULL.
@@ -360,8 +372,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_ca
                                                        struct nvirt_vmx_caps *offer);
 
 /**
- * Sets in L0's MSR bitmap the intercepts nvirt needs to hold the VMX MSRs and IA32_FEATURE_CONTROL for
- * L1, reads and writes [SDM 3C "MSR-Bitmap Address"].
+ * Sets in L0's MSR bitmap the intercepts nvirt needs to hold the VMX MSRs and IA32_FEATURE_CONTROL
+ * for L1, reads and writes [SDM 3C "MSR-Bitmap Address"].
  * @param msr_bitmap 4096 bytes of the host's; null does nothing.
  *
  * Pure: on the caller's memory only.
@@ -385,8 +397,9 @@ uint64_t nvirt_vmx_cr0_owned(const struct nvirt_vmx_vcpu *vcpu);
 uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
 
 /**
- * Copies from a linear address of L1 (its segmentation is the caller's business), through its paging,
- * as a supervisor read that SMAP does not stop. For hosts that must look at L1's instruction bytes.
+ * Copies from a linear address of L1 (its segmentation is the caller's business), through its
+ * paging, as a supervisor read that SMAP does not stop. For hosts that must look at L1's
+ * instruction bytes.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
  * @param from linear address of the first byte.
@@ -394,8 +407,8 @@ uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
  * @param bytes 1 to 4096.
  * @return NVIRT_OK; NVIRT_ERR_NO_MAPPING when a page is not present or has no memory behind it;
  *         NVIRT_ERR_RANGE (bytes, or an address that is not canonical); NVIRT_ERR_STATE (L2 is
- *         active; not a vCPU; bound to another CPU); NVIRT_ERR_RETRY while L1's tables keep changing;
- *         NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *         active; not a vCPU; bound to another CPU); NVIRT_ERR_RETRY while L1's tables keep
+ *         changing; NVIRT_ERR_NULL; NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
  *
  * Needs VMX operation; not between prepare and exit.
  */
