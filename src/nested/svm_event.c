@@ -52,6 +52,11 @@ static void deliver_exception(struct nvirt_svm_vcpu *v, uint64_t event, uint64_t
         leave_for(v, code, event >> NVIRT_SVM_EVENT_ERROR_SHIFT, address);
         return;
     }
+    if ((nvi_svm_current(v)->cr0 & NVIRT_CR0_PE) == 0) {
+        /* [APM 2 "Real-Mode Interrupt Control Transfers"]: no error code is pushed. An
+         * interception reports it all the same: paged real mode has page faults. */
+        event &= NVIRT_BITS(31, 0) & ~NVIRT_SVM_EVENT_EV;
+    }
     if (vector == NVIRT_VECTOR_PF) {
         nvirt_vmcb_set_cr2(nvi_svm_current(v), address);
     }

@@ -72,6 +72,34 @@ static void exceptions_go_to_the_level_that_runs(void **state)
     assert_int_equal(w->vmcb01->cr2, 0);
 }
 
+/* [APM 2 "Real-Mode Interrupt Control Transfers"]: no error code is pushed. */
+static void exceptions_in_real_mode_have_no_error_code(void **state)
+{
+    struct world *w = *state;
+
+    w->vmcb01->cr0 = 0;
+    inject(w, &page_fault);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, NVIRT_SVM_EVENT_VALID | 0x30e);
+}
+
+/* [APM 2 "Paged Real Mode"]: L1 needs the error code of the page fault it intercepts there. */
+static void an_interception_in_paged_real_mode_has_the_error_code(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    vmcb.cr0 = NVIRT_CR0_PG;
+    vmcb.efer = NVIRT_EFER_SVME;
+    vmcb.cs.attrib = 0x9b;
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_EXCEPTION + 14, true);
+    enter_l2(w, &vmcb);
+    inject(w, &page_fault);
+    prepare(w);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.exit_info1, 7);
+}
+
 /* CVE-2020-2732: L1's intercepts are consulted for what L0 raises in L2. */
 static void exceptions_that_l1_intercepts_are_l1s(void **state)
 {
@@ -375,6 +403,8 @@ int main(void)
         T(bad_events_are_refused),
         T(one_of_each_kind_may_wait),
         T(exceptions_go_to_the_level_that_runs),
+        T(exceptions_in_real_mode_have_no_error_code),
+        T(an_interception_in_paged_real_mode_has_the_error_code),
         T(exceptions_that_l1_intercepts_are_l1s),
         T(nmi_waits_for_gif),
         T(nmi_that_l1_intercepts_is_an_exit_and_stays),
