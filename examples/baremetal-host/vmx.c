@@ -293,6 +293,7 @@ static void vmx_init(const struct l1_entry *entry)
     set_controls();
     set_host_state();
     SET01(MSR_BITMAP, bitmap);
+    vmx_io_init();
     set_loader_state(entry);
 }
 

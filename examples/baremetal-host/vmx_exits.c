@@ -213,6 +213,10 @@ static void handle_host_exit(const struct nvirt_vmx_exit *exit)
     case NVIRT_VMX_EXIT_VMCALL:
         handle_vmcall(exit->level);
         break;
+    case NVIRT_VMX_EXIT_IO:
+        if (vmx_io(exit))
+            skip(exit->level);
+        break;
     case NVIRT_VMX_EXIT_GETSEC:
         /* Safer mode is not offered: as on a CPU without it. */
         inject(exit->level, NVIRT_VECTOR_UD, false);

@@ -33,7 +33,7 @@ bench_bare() {
 }
 
 bench_nested() {
-    boot_nested "$1" "$BOOT/bench-$1-nested" 180 512 "stats=1" "$(bench_image "$1")" ""
+    boot_nested "$1" "$BOOT/bench-$1-nested" 180 512 "log=info" "$(bench_image "$1")" ""
     bench_finish "$1" nested
 }
 
