@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * Nested SVM for one vCPU: the host's side of it. <nvirt/nvirt.h> tells how the calls follow each
  * other; this header is the contract of each.
+ *
+ * Common to all calls:
+ *
+ *   - One vCPU object is used by one CPU at a time: no two calls on it may overlap. Different
+ *     vCPUs, also of one VM, are used by different CPUs at once. No call sleeps or waits.
+ *   - "cpu" is the context of the CPU that executes the call, handed to the port as it is. A vCPU
+ *     may go to another CPU at any prepare: nothing of it stays in the old one.
+ *   - Only nvirt_svm_prepare() executes an SVM instruction (INVLPGA, through the port), so only it
+ *     needs EFER.SVME of the host set. vmcb01 and vmcb02 must not be running meanwhile.
+ *   - A @p vcpu that is not null must be one that nvirt_svm_vcpu_init() made and that was not
+ *     destroyed: this is not checked.
  */
 #ifndef NVIRT_SVM_H
 #define NVIRT_SVM_H
@@ -12,10 +24,12 @@
 
 NVIRT_BEGIN_DECLS
 
+/** One SVM vCPU: opaque, in memory of the host's, made by nvirt_svm_vcpu_init(). */
 struct nvirt_svm_vcpu;
 
-/** Bytes and alignment of the memory that holds one SVM vCPU object. */
+/** Bytes of the memory that holds one SVM vCPU object. */
 #define NVIRT_SVM_VCPU_SIZE 32768u
+/** Its alignment in bytes. */
 #define NVIRT_SVM_VCPU_ALIGN 64u
 /** Most ASIDs the host may lend to one vCPU for L2. */
 #define NVIRT_SVM_MAX_ASIDS 32u
@@ -23,13 +37,16 @@ struct nvirt_svm_vcpu;
 /** Physically contiguous pages for the permission maps of L2: two of the MSR map, three of I/O. */
 #define NVIRT_SVM_MAP_PAGES 5u
 
-/** What the host decides about one vCPU. */
+/** What the host decides about one vCPU. Read during nvirt_svm_vcpu_init() only; the VM, the pages
+ *  and the two maps of L0 must stay as long as the vCPU. */
 struct nvirt_svm_vcpu_config {
-    struct nvirt_vm *vm;
-    uint32_t index;                     /**< The vCPU's number in its VM, for nvirt_port_kick(). */
+    struct nvirt_vm *vm;                /**< The VM it belongs to, initialised. */
+    uint32_t index;                     /**< The vCPU's number in its VM, below
+                                             NVIRT_VM_MAX_VCPUS, for nvirt_port_kick(). */
     const struct nvirt_svm_caps *cpu;   /**< What the CPUs can do, from CPUID. */
     const struct nvirt_svm_caps *offer; /**< What L1 may see (nvirt_svm_caps_offer()). */
-    nvirt_hpa vmcb01;                   /**< The host's page for the VMCB that runs L1. */
+    nvirt_hpa vmcb01;                   /**< The host's page for the VMCB that runs L1;
+                                             nvirt_port_page_pointer() must reach it. */
     nvirt_hpa maps02;                   /**< NVIRT_SVM_MAP_PAGES physically contiguous pages of the
                                              host's for the permission maps of L2, nvirt's until
                                              destroyed, */
@@ -44,81 +61,134 @@ struct nvirt_svm_vcpu_config {
     uint32_t asid01;                    /**< ASID of L1, as the host sets it in vmcb01. */
     const uint32_t *asids;              /**< ASIDs for L2, used by nobody else; read in the call. */
     uint32_t asid_count;                /**< 1 to NVIRT_SVM_MAX_ASIDS. */
-    bool interrupts_pass_through;       /**< Physical interrupts and NMIs belong to L1: nvirt owns the
-                                             INTR, NMI and CR8 intercepts and V_INTR_MASKING of
+    bool interrupts_pass_through;       /**< Physical interrupts and NMIs belong to L1: nvirt owns
+                                             the INTR, NMI and CR8 intercepts and V_INTR_MASKING of
                                              vmcb01. Otherwise the host has INTR and NMI intercepted
-                                             and V_INTR_MASKING set in vmcb01 at all times, and hands
-                                             events over by nvirt_svm_inject(). */
+                                             and V_INTR_MASKING set in vmcb01 at all times, and
+                                             hands events over by nvirt_svm_inject(). */
 };
 
 /**
  * Makes a vCPU object at level 1 with GIF set, EFER.SVME of L1 clear.
  * The host fills vmcb01 itself, through nvirt_svm_vmcb(): nested paging must be enabled in it, and
- * EFER.SVME set (L1 sees its own SVME bit, which nvirt keeps).
- * @return NVIRT_OK with *vcpu; NVIRT_ERR_NULL, NVIRT_ERR_ALIGNMENT, NVIRT_ERR_SIZE, NVIRT_ERR_RANGE
- *         (index, ASIDs zero, repeated or beyond the CPU's; host_pat), NVIRT_ERR_STATE (vm not
- *         initialised, or full), NVIRT_ERR_CAPABILITY (CPU without nested paging or no-execute, offer
- *         beyond the CPU), NVIRT_ERR_NO_PAGE. Nothing is held on failure.
+ * EFER.SVME set (L1 sees its own SVME bit, which nvirt keeps), nvirt_svm_intercepts_require() and
+ * nvirt_svm_msrpm_require() applied.
+ * @param memory the host's, at least NVIRT_SVM_VCPU_SIZE bytes aligned to NVIRT_SVM_VCPU_ALIGN; the
+ *        object's until destroyed.
+ * @param bytes how many there are at @p memory.
+ * @param config read during the call only.
+ * @param vcpu where the object's address goes; written on NVIRT_OK only.
+ * @return - NVIRT_OK with *vcpu.
+ *         - NVIRT_ERR_NULL: an argument, or vm, cpu, offer, asids or maps02_memory of the config.
+ *         - NVIRT_ERR_ALIGNMENT: memory, vmcb01 or maps02.
+ *         - NVIRT_ERR_SIZE: bytes below NVIRT_SVM_VCPU_SIZE.
+ *         - NVIRT_ERR_RANGE: index too large; asid_count 0 or too large; an ASID that is 0, beyond
+ *           the CPU's or given twice, asid01 included; host_pat without the types it must name; or
+ *           the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
+ *         - NVIRT_ERR_STATE: the VM is not initialised.
+ *         - NVIRT_ERR_CAPABILITY: the CPU lacks nested paging or no-execute, or the offer is beyond
+ *           what nvirt_svm_caps_offer() makes of it.
+ *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcb02.
+ *
+ *         Nothing is held on failure.
+ *
+ * Concurrency: vCPUs of one VM may be made at once. [APM 2 "Secure Virtual Machine"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes,
                                                       const struct nvirt_svm_vcpu_config *config,
                                                       struct nvirt_svm_vcpu **vcpu);
 
-/** Ends a vCPU object: unpins and frees all it holds. @return NVIRT_OK or NVIRT_ERR_NULL. */
+/**
+ * Ends a vCPU object: unpins and frees all it holds. vmcb12 is not written back.
+ * @param vcpu the object; its memory, vmcb01 and the pages of maps02 are the host's again.
+ * @return NVIRT_OK or NVIRT_ERR_NULL.
+ *
+ * Any CPU; no CPU may be running the vCPU.
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *vcpu);
 
-/** 1 while L1 is to run or ran, 2 while L2 is. 0 for null. */
+/**
+ * The level that runs next, or ran last.
+ * @param vcpu the vCPU, or null.
+ * @return 1: L1; 2: L2; 0 for null.
+ */
 uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *vcpu);
 
 /**
  * The VMCB of the level, for the host to read and change between exit and prepare (level 1: L0's
  * own intercepts and L1's registers; level 2: L2's registers, only while L2 is active). Null when
  * there is none. Change fields by nvirt_vmcb_set_*() only: the clean bits are kept by them. After
- * changing L0's intercepts, TSC offset or permission maps, call nvirt_svm_vmcb01_changed(): they then
- * hold for L2 too.
+ * changing L0's intercepts, TSC offset or permission maps, call nvirt_svm_vmcb01_changed(): they
+ * then hold for L2 too.
+ * @param vcpu the vCPU, or null.
+ * @param level 1 or 2.
+ * @return the VMCB, valid as long as the object for level 1 and until L2 is left for level 2; null
+ *         for a null vcpu, for level 2 without L2 and for a level that does not exist.
  */
 struct nvirt_vmcb *nvirt_svm_vmcb(struct nvirt_svm_vcpu *vcpu, uint32_t level);
 
-/** Tells that the host changed L0's own controls in vmcb01: they are merged anew before L2 runs. */
+/**
+ * Tells that the host changed L0's own controls in vmcb01 or its permission maps: they are merged
+ * anew before L2 runs.
+ * @param vcpu the vCPU.
+ * @return NVIRT_OK or NVIRT_ERR_NULL.
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_vmcb01_changed(struct nvirt_svm_vcpu *vcpu);
 
 /** What the host executes next. */
 struct nvirt_svm_run {
     nvirt_hpa vmcb;       /**< For VMRUN. */
-    nvirt_hpa state_vmcb; /**< For VMLOAD before and VMSAVE after: always vmcb01, for the state that
-                               L1 and L2 share (FS, GS, TR, LDTR, KERNEL_GS_BASE, STAR, SYSENTER). */
-    bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it decides
-                               on physical interrupts where V_INTR_MASKING is set. */
-    uint32_t level;
+    nvirt_hpa state_vmcb; /**< For VMLOAD before and VMSAVE after: always vmcb01, for the state that L1
+                               and L2 share (FS, GS, TR, LDTR, KERNEL_GS_BASE, STAR, SYSENTER). */
+    bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it
+                               decides on physical interrupts where V_INTR_MASKING is set. */
+    uint32_t level;       /**< The level that will run: 1 or 2. */
     bool branch_barrier;  /**< L2 was left for L1 by an event that waited: the host's IBPB, if any,
                                belongs here (also told by nvirt_svm_exit()). */
 };
 
 /**
  * Completes the VMCB to run: merges, injects, and sets TLB_CONTROL for the flushes that fell due.
- * To be called before every VMRUN, on the CPU that enters, between CLGI and VMRUN.
- * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_NO_PAGE.
+ * To be called before every VMRUN, on the CPU that enters, between CLGI and VMRUN. It may be called
+ * again without an entry in between; branch_barrier of the earlier *run is still due then.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU, the one that enters.
+ * @param run what to execute; on NVIRT_ERR_NO_PAGE its branch_barrier only is written.
+ * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_NO_PAGE (none for the root of L2's nested
+ *         tables: call again when there is one; waiting events were delivered).
+ *
+ * [APM 2 "VMRUN Instruction"; "TLB Flush"; "VMCB State Caching"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *vcpu,
                                                     struct nvirt_port_cpu *cpu,
                                                     struct nvirt_svm_run *run);
 
-/** An exit as the host sees it. */
+/** An exit as the host sees it [APM 2 "#VMEXIT"; "SVM Intercept Exit Codes"]. */
 struct nvirt_svm_exit {
-    enum nvirt_verdict verdict;
+    enum nvirt_verdict verdict; /**< Whose it is. */
     uint32_t level;      /**< The level that ran when the exit was taken. */
     uint64_t code;       /**< EXITCODE. */
     uint64_t info1;      /**< EXITINFO1. */
     uint64_t info2;      /**< EXITINFO2. */
-    nvirt_l1gpa l1gpa;   /**< For nested page faults that are the host's: the L1 address behind. */
+    nvirt_l1gpa l1gpa;   /**< For nested page faults of L2 that are the host's (verdict L2): the L1
+                              address behind. For L1's own, info2 is it. */
     bool branch_barrier; /**< L2 was left for L1: the host's IBPB, if any, belongs here. */
 };
 
 /**
  * To be called after every #VMEXIT, after VMSAVE of the state VMCB, on the CPU that took it.
- * @param gprs as saved by the trampoline, RAX excepted (it is in the VMCB).
- * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before); NVIRT_ERR_NO_PAGE
- *         (a nested page fault of L2 found no table page: L2 will fault again when entered again).
+ *
+ * An exit is the host's (verdict L1 or L2) unless it is one of: SVM instructions but VMMCALL of L1,
+ * the MSRs of nvirt_svm_msrpm_require(), windows that nvirt opened, nested page faults of L2 in
+ * memory that the host maps, and what L1 intercepts. A SHUTDOWN of L1 is the host's (verdict L1).
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param gprs as saved by the trampoline, RAX and RSP excepted (they are in the VMCB); results for
+ *        the guest are written there.
+ * @param exit what it was; written on NVIRT_OK and NVIRT_ERR_NO_PAGE.
+ * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before);
+ *         NVIRT_ERR_NO_PAGE (a nested page fault of L2 found no table page: L2 will fault again
+ *         when entered again; verdict DONE).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu,
@@ -127,43 +197,83 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *vcpu,
 
 /**
  * Hands an event to the vCPU. If L2 is active and L1 intercepts that event, L1 gets the #VMEXIT;
- * otherwise it is injected into the level that runs. An interrupt or NMI waits while GIF is clear or
- * another event is being injected, an interrupt also while the level's RFLAGS.IF, interrupt shadow or
- * (where V_INTR_MASKING applies) the host's IF of L1 forbids it. One of each kind may wait.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (type, vector); NVIRT_ERR_STATE (an interrupt or
- *         exception waits already; NMIs merge).
+ * otherwise it is injected into the level that runs. An interrupt or NMI waits while GIF is clear
+ * or another event is being injected, an interrupt also while the level's RFLAGS.IF, interrupt
+ * shadow or (where V_INTR_MASKING applies) the host's IF of L1 forbids it. One of each kind may
+ * wait.
+ * The event only waits here; nvirt_svm_prepare() delivers it, so one handed over after a prepare
+ * needs another.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param event copied during the call; an NMI's vector is not looked at.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such type; an exception's vector 2 or above
+ *         31); NVIRT_ERR_STATE (an interrupt or exception waits already; NMIs merge).
+ *
+ * [APM 2 "Event Injection"; "Global Interrupt Flag, STGI and CLGI Instructions"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_inject(struct nvirt_svm_vcpu *vcpu,
                                                    struct nvirt_port_cpu *cpu,
                                                    const struct nvirt_event *event);
 
 /**
- * Leaves L2 by force and clears L1's EFER.SVME, VM_CR.R_INIT and waiting events; GIF set (reset or
- * INIT of the vCPU). L1's registers in vmcb01 are the host's to set then.
+ * Leaves L2 by force, vmcb12 not written, and clears L1's EFER.SVME, VM_CR.R_INIT and waiting
+ * events; GIF set (reset or INIT of the vCPU). L1's registers in vmcb01 are the host's to set then.
+ * @param vcpu the vCPU, not between an entry and its nvirt_svm_exit().
  * @return NVIRT_OK or NVIRT_ERR_NULL.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *vcpu);
 
-/** The counters; null for null. */
+/**
+ * The counters.
+ * @param vcpu the vCPU, or null.
+ * @return them, valid as long as the object, to be read while no call on it is under way; null for
+ *         null.
+ */
 const struct nvirt_stats *nvirt_svm_stats(const struct nvirt_svm_vcpu *vcpu);
 
 /* ---- helpers for what the host virtualizes for L1 ---- */
 
-/** What nvirt can offer an L1 on a CPU with @p cpu: by allow-list. */
+/**
+ * What nvirt can offer an L1 on a CPU with @p cpu: by allow-list. The host may take further
+ * features and register bits away before it hands the struct to nvirt_svm_vcpu_init(), and
+ * shows L1 in CPUID what is left.
+ * @param cpu what the CPU can do (nvirt_svm_caps_decode()).
+ * @param offer the result; may be the same struct; written on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_CAPABILITY (CPU without nested paging or no-execute).
+ *
+ * Pure: any CPU, at any time.
+ */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
                                                        struct nvirt_svm_caps *offer);
 
-/** Sets in L0's MSRPM (8 KiB) the intercepts nvirt needs: EFER, VM_CR, VM_HSAVE_PA, SVM_KEY. */
+/**
+ * Sets in L0's MSR permission map the intercepts nvirt needs, reads and writes of EFER, VM_CR,
+ * VM_HSAVE_PA and SVM_KEY [APM 2 "MSR Intercepts"].
+ * @param msrpm NVIRT_SVM_MSRPM_BYTES of the host's; null does nothing.
+ *
+ * Pure: on the caller's memory only.
+ */
 void nvirt_svm_msrpm_require(uint8_t *msrpm);
 
-/** Sets in vmcb01 the instruction intercepts that nvirt needs: all of SVM's. */
+/**
+ * Sets in vmcb01 the intercepts that nvirt needs: all instructions of SVM, MSR_PROT (the MSR
+ * permission map counts) and SHUTDOWN.
+ * @param vmcb01 the VMCB, its clean bits are kept; null does nothing.
+ */
 void nvirt_svm_intercepts_require(struct nvirt_vmcb *vmcb01);
 
 /**
  * Length of the instruction at CS:RIP of the level that runs, for the instructions that can be
- * intercepted without NRIPS (CPUID, RDMSR, WRMSR, HLT, INVD, ...; see nvirt_svm_insn).
- * @return NVIRT_OK with *length 1 to 15; NVIRT_ERR_NO_MAPPING; NVIRT_ERR_RANGE when the bytes there are
- *         another instruction (L1 changed them meanwhile): nothing should be skipped then.
+ * intercepted without NRIPS (CPUID, RDMSR, WRMSR, HLT, INVD and so on), and for IOIO, whose
+ * EXITINFO2 is the next RIP. To be called between nvirt_svm_exit() and the next prepare.
+ * @param vcpu the vCPU.
+ * @param exit_code EXITCODE of the exit that is looked at.
+ * @param length bytes of the instruction, 1 to 15; written on NVIRT_OK only.
+ * @return NVIRT_OK with *length; NVIRT_ERR_NULL; NVIRT_ERR_NO_MAPPING (CS:RIP cannot be fetched
+ *         from); NVIRT_ERR_RANGE when the bytes there are another instruction (L1 changed them
+ *         meanwhile) or the code is of none that has one opcode: nothing should be skipped then.
+ *
+ * Reads L1's memory; executes no SVM instruction. [APM 2 "State Saved on Exit"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *vcpu,
                                                         uint64_t exit_code, uint32_t *length);
