@@ -221,23 +221,16 @@ static void merge_inputs(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
     merge_msr_bitmap(v, in);
 }
 
-/* PDPTEs mean something with PAE paging only; hardware then saved them, else their contents are
- * chance and not worth four VMWRITEs. */
-static bool is_worth_writing(const struct nvirt_vmcs *next, enum nvirt_vmcs_field field)
-{
-    if (nvirt_vmcs_field_kind(field) == NVIRT_VMCS_KIND_EXIT) {
-        return false;
-    }
-    return field < NVIRT_VMCS_GUEST_PDPTE0 || field > NVIRT_VMCS_GUEST_PDPTE3 ||
-           nvi_vmx_pdptes_source(next) != NVI_VMX_PDPTES_NONE;
-}
-
 static void become_level_2(struct nvirt_vmx_vcpu *v, bool launch)
 {
-    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
-        if (is_worth_writing(&v->next, (enum nvirt_vmcs_field)i)) {
-            nvi_hw_set(v, NVI_02, (enum nvirt_vmcs_field)i, v->next.field[i]);
-        }
+    nvi_hw_replace(v, NVI_02, &v->next, &v->merged);
+    /* PDPTEs mean something with PAE paging only; hardware then saved them, else their contents are
+     * chance and not worth four VMWRITEs. */
+    if (nvi_vmx_pdptes_source(&v->next) != NVI_VMX_PDPTES_NONE) {
+        NVI_SET02(v, GUEST_PDPTE0, v->next.guest_pdpte0);
+        NVI_SET02(v, GUEST_PDPTE1, v->next.guest_pdpte1);
+        NVI_SET02(v, GUEST_PDPTE2, v->next.guest_pdpte2);
+        NVI_SET02(v, GUEST_PDPTE3, v->next.guest_pdpte3);
     }
     v->proc02 = v->next.proc_controls;
     v->level = 2;

@@ -40,6 +40,36 @@ static bool is_shown_to_l1(const struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field
     }
 }
 
+/* Fields of vmcs01 that L1's host state replaces: all that an exit loads, and nothing of L0's. */
+static bool exit_loads(enum nvirt_vmcs_field field)
+{
+    const struct nvirt_vmcs_field_info *info = nvirt_vmcs_info(field);
+
+    switch (field) {
+    case NVIRT_VMCS_GUEST_DEBUGCTL:
+    case NVIRT_VMCS_GUEST_PAT:
+    case NVIRT_VMCS_GUEST_EFER:
+    case NVIRT_VMCS_GUEST_SYSENTER_CS:
+    case NVIRT_VMCS_GUEST_SYSENTER_ESP:
+    case NVIRT_VMCS_GUEST_SYSENTER_EIP:
+    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
+    case NVIRT_VMCS_GUEST_ACTIVITY:
+    case NVIRT_VMCS_GUEST_PENDING_DEBUG:
+    case NVIRT_VMCS_CR0_SHADOW:
+    case NVIRT_VMCS_CR4_SHADOW:
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+        return true;
+    case NVIRT_VMCS_GUEST_PDPTE0:
+    case NVIRT_VMCS_GUEST_PDPTE1:
+    case NVIRT_VMCS_GUEST_PDPTE2:
+    case NVIRT_VMCS_GUEST_PDPTE3:
+        return false;
+    default:
+        return info->group == NVIRT_VMCS_GROUP_SEGMENTS ||
+               info->group == NVIRT_VMCS_GROUP_REGISTERS;
+    }
+}
+
 /*
  * An exit changes more of vmcs01 than of vmcs02: state that L1 was not offered is used by no control
  * of vmcs02, so what hardware saves there is of no interest.
@@ -55,6 +85,12 @@ void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
             continue;
         }
         nvi_field_add(&v->exists, i);
+        if (kind != NVIRT_VMCS_KIND_EXIT && !is_pdpte(field)) {
+            nvi_field_add(&v->merged, i);
+        }
+        if (exit_loads(field)) {
+            nvi_field_add(&v->loaded, i);
+        }
         if (kind == NVIRT_VMCS_KIND_EXIT || guest) {
             nvi_field_add(&v->changes[NVI_01], i);
         }
@@ -105,13 +141,10 @@ static void first_use(struct nvirt_vmx_vcpu *v, enum nvi_which which)
     }
 }
 
-static bool make_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+static bool switch_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 {
     struct nvi_hw_vmcs *hw = &v->hw[which];
 
-    if (v->current == which) {
-        return true;
-    }
     if (v->cpu == NULL) {
         failed(v, "nvirt: VMCS wanted without a CPU", hw->hpa.value);
         return false;
@@ -125,6 +158,11 @@ static bool make_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
     hw->active = true;
     v->current = which;
     return true;
+}
+
+static inline bool make_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+{
+    return v->current == which || switch_current(v, which);
 }
 
 static void fetch_one(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t field)
@@ -145,25 +183,25 @@ static void fetch_one(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t f
     nvi_field_remove(&hw->stale, field);
 }
 
-uint64_t nvi_hw_get(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field)
+uint64_t nvi_hw_get_stale(struct nvirt_vmx_vcpu *v, enum nvi_which which,
+                          enum nvirt_vmcs_field field)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
-
-    if (nvi_field_has(&hw->stale, (uint32_t)field)) {
-        fetch_one(v, which, (uint32_t)field);
-        if (nvi_field_has(&hw->stale, (uint32_t)field)) {
-            return 0;
-        }
-    }
-    return hw->image.field[field];
+    fetch_one(v, which, (uint32_t)field);
+    return nvi_field_has(&v->hw[which].stale, (uint32_t)field) ? 0
+                                                               : v->hw[which].image.field[field];
 }
 
 void nvi_hw_set(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field,
                 uint64_t value)
 {
     struct nvi_hw_vmcs *hw = &v->hw[which];
-    uint64_t fitting = nvirt_vmcs_truncate(field, value);
+    uint64_t fitting;
 
+    /* What the image holds fits its field: the most frequent case needs no look at the width. */
+    if (!nvi_field_has(&hw->stale, (uint32_t)field) && hw->image.field[field] == value) {
+        return;
+    }
+    fitting = nvirt_vmcs_truncate(field, value);
     if (!nvi_field_has(&hw->stale, (uint32_t)field) && hw->image.field[field] == fitting) {
         return;
     }
@@ -181,6 +219,24 @@ static uint32_t take_lowest(uint64_t *word)
 
     *word &= *word - 1;
     return bit;
+}
+
+void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
+                    const struct nvi_field_set *set)
+{
+    const struct nvi_hw_vmcs *hw = &v->hw[which];
+
+    for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
+        uint64_t members = set->word[w];
+
+        while (members != 0) {
+            uint32_t field = w * 64u + take_lowest(&members);
+
+            if (next->field[field] != hw->image.field[field] || nvi_field_has(&hw->stale, field)) {
+                nvi_hw_set(v, which, (enum nvirt_vmcs_field)field, next->field[field]);
+            }
+        }
+    }
 }
 
 void nvi_hw_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvi_field_set *set)

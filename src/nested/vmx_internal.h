@@ -123,6 +123,8 @@ struct nvirt_vmx_vcpu {
 
     struct nvi_field_set exists;  /**< Fields that this CPU has. */
     struct nvi_field_set guest;   /**< Of those, the ones an exit to L1 shows it. */
+    struct nvi_field_set merged;  /**< Of those, what an entry builds: no exit data, no PDPTEs. */
+    struct nvi_field_set loaded;  /**< Of those, the ones of vmcs01 that an exit to L1 loads. */
     struct nvi_field_set changes[NVI_HW_COUNT]; /**< What an exit may change in each VMCS. */
     struct nvi_hw_vmcs hw[NVI_HW_COUNT];
     enum nvi_which current; /**< Which of them is the CPU's current VMCS, as far as known. */
@@ -159,11 +161,27 @@ struct nvirt_vmx_vcpu {
 
 /* ---- vmx_hw.c: the only file that executes VMX instructions ---- */
 
-uint64_t nvi_hw_get(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field);
+/** Reads a stale field from hardware. */
+uint64_t nvi_hw_get_stale(struct nvirt_vmx_vcpu *v, enum nvi_which which,
+                          enum nvirt_vmcs_field field);
+
+/** A field as hardware has it now, or as it will be written. Most are known: no call then. */
+static inline uint64_t nvi_hw_get(struct nvirt_vmx_vcpu *v, enum nvi_which which,
+                                  enum nvirt_vmcs_field field)
+{
+    const struct nvi_hw_vmcs *hw = &v->hw[which];
+
+    return nvi_field_has(&hw->stale, (uint32_t)field) ? nvi_hw_get_stale(v, which, field)
+                                                      : hw->image.field[field];
+}
+
 void nvi_hw_set(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field,
                 uint64_t value);
 /** Fetches those of @p set that are stale. */
 void nvi_hw_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvi_field_set *set);
+/** Makes the image equal to @p next in the fields of @p set. */
+void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
+                    const struct nvi_field_set *set);
 /** Makes it current and writes what is dirty. */
 void nvi_hw_commit(struct nvirt_vmx_vcpu *v, enum nvi_which which);
 /** The exit reason of the VMCS that just ran. Notes what the exit, or the failed entry, changed. */

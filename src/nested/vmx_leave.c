@@ -117,36 +117,6 @@ void nvi_vmx_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator)
     v->dead = true;
 }
 
-/* Fields of vmcs01 that L1's host state replaces: all that an exit loads, and nothing of L0's. */
-static bool exit_loads(enum nvirt_vmcs_field field)
-{
-    const struct nvirt_vmcs_field_info *info = nvirt_vmcs_info(field);
-
-    switch (field) {
-    case NVIRT_VMCS_GUEST_DEBUGCTL:
-    case NVIRT_VMCS_GUEST_PAT:
-    case NVIRT_VMCS_GUEST_EFER:
-    case NVIRT_VMCS_GUEST_SYSENTER_CS:
-    case NVIRT_VMCS_GUEST_SYSENTER_ESP:
-    case NVIRT_VMCS_GUEST_SYSENTER_EIP:
-    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
-    case NVIRT_VMCS_GUEST_ACTIVITY:
-    case NVIRT_VMCS_GUEST_PENDING_DEBUG:
-    case NVIRT_VMCS_CR0_SHADOW:
-    case NVIRT_VMCS_CR4_SHADOW:
-    case NVIRT_VMCS_ENTRY_CONTROLS:
-        return true;
-    case NVIRT_VMCS_GUEST_PDPTE0:
-    case NVIRT_VMCS_GUEST_PDPTE1:
-    case NVIRT_VMCS_GUEST_PDPTE2:
-    case NVIRT_VMCS_GUEST_PDPTE3:
-        return false;
-    default:
-        return info->group == NVIRT_VMCS_GROUP_SEGMENTS ||
-               info->group == NVIRT_VMCS_GROUP_REGISTERS;
-    }
-}
-
 /* CR bits that the host keeps for itself in L1 survive the exit in hardware; L1 sees its own. */
 static void keep_host_bits(struct nvirt_vmx_vcpu *v, struct nvirt_vmcs *next)
 {
@@ -193,11 +163,7 @@ static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
         nvi_vmx_abort(v, NVIRT_VMX_ABORT_LOAD_MSR);
         return;
     }
-    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
-        if (exit_loads((enum nvirt_vmcs_field)i)) {
-            nvi_hw_set(v, NVI_01, (enum nvirt_vmcs_field)i, v->next.field[i]);
-        }
-    }
+    nvi_hw_replace(v, NVI_01, &v->next, &v->loaded);
     /* An injection meant for L1 before its VMLAUNCH cannot be left over; none is inherited. */
     NVI_SET01(v, ENTRY_INTERRUPTION, 0);
     become_level_1(v);

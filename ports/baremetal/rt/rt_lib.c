@@ -19,7 +19,10 @@ static char *pool_end;
 void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {
     void *d = dst;
+    size_t words = n / 8;
 
+    __asm__ volatile("rep movsq" : "+D"(d), "+S"(src), "+c"(words) : : "memory");
+    n %= 8;
     __asm__ volatile("rep movsb" : "+D"(d), "+S"(src), "+c"(n) : : "memory");
     return dst;
 }
@@ -27,8 +30,12 @@ void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 void *memset(void *dst, int c, size_t n)
 {
     void *d = dst;
+    size_t words = n / 8;
+    uint64_t word = (uint8_t)c * UINT64_C(0x0101010101010101);
 
-    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+    __asm__ volatile("rep stosq" : "+D"(d), "+c"(words) : "a"(word) : "memory");
+    n %= 8;
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(word) : "memory");
     return dst;
 }
 
