@@ -12,7 +12,7 @@ FAILED_NAMES=()
 # Packages of Debian 12, by the part that needs them.
 PACKAGES_BUILD="gcc g++ make cmake ninja-build binutils python3"
 PACKAGES_UNIT="clang libclang-rt-14-dev libcmocka-dev gcovr"
-PACKAGES_DOCS="doxygen"
+PACKAGES_DOCS="doxygen git"
 PACKAGES_BOOT="qemu-system-x86 bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso
     mtools busybox-static cpio gzip libc6-dev"
 
