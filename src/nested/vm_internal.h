@@ -7,7 +7,8 @@
 
 #include <nvirt/vm.h>
 
-/** Counts one vCPU more. @return NVIRT_OK; NVIRT_ERR_STATE (not initialised); NVIRT_ERR_RANGE (full). */
+/** Counts one vCPU more. @return NVIRT_OK; NVIRT_ERR_STATE (not initialised); NVIRT_ERR_RANGE
+ * (full). */
 NVIRT_NODISCARD enum nvirt_status nvi_vm_add_vcpu(struct nvirt_vm *vm);
 
 /** Counts one vCPU less. */

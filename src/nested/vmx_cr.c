@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Writes to CR0 and CR4 that exit because nvirt or the host owns bits of them: the whole
- * instruction as the CPU would carry it out, for whichever level runs. What L1 reads back is what it
- * wrote; what hardware holds are the bits VMX operation demands, and those the host keeps for itself.
+ * instruction as the CPU would carry it out, for whichever level runs. What L1 reads back is what
+ * it wrote; what hardware holds are the bits VMX operation demands, and those the host keeps for
+ * itself.
  *
  * [SDM 3A "Control Registers", "MOV - Move to/from Control Registers"]
- * [SDM 3C "Restrictions on VMX Operation", "Changes to Instruction Behavior in VMX Non-Root Operation"]
+ * [SDM 3C "Restrictions on VMX Operation", "Changes to Instruction Behavior in VMX Non-Root
+ * Operation"]
  */
 #include "nested/vmx_internal.h"
 

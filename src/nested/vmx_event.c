@@ -4,7 +4,8 @@
  * delivery an exit interrupted. They wait here until the next entry, where each becomes an
  * injection, an exit of L2 to L1, or a window exit that tells when it may be delivered.
  *
- * [SDM 3C "Event Injection", "Event Blocking", "Information for VM Exits That Occur During Event Delivery"]
+ * [SDM 3C "Event Injection", "Event Blocking", "Information for VM Exits That Occur During Event
+ * Delivery"]
  */
 #include "nested/vmx_internal.h"
 
@@ -100,7 +101,7 @@ void nvi_vmx_redeliver(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t quali
     uint64_t blocking;
 
     if ((vectoring & NVIRT_VMX_INTR_VALID) == 0) {
-        /* An IRET that was about to end NMI blocking faulted: it will run again, blocked as before. */
+        /* An IRET about to end NMI blocking faulted: it will run again, blocked as before. */
         if (exit_tells_nmi_unblocking(reason, qualification, interruption)) {
             blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
             NVI_SET(v, GUEST_INTERRUPTIBILITY, blocking | NVIRT_VMX_BLOCK_NMI);
@@ -390,7 +391,7 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
     }
     deliver_once(v);
     if (v->level != level) {
-        /* One event took L2 out: what else waits is L1's now. L1 has nowhere further to leave to. */
+        /* One event took L2 out: what else waits is L1's now, and L1 has nowhere to leave to. */
         deliver_once(v);
     }
 }

@@ -15,8 +15,8 @@ static uint32_t interruption_of(struct nvirt_vmx_vcpu *v, uint32_t basic)
     return (uint32_t)NVI_GET(v, EXIT_INTERRUPTION);
 }
 
-/* The exit is the host's. An event whose delivery it interrupted is delivered again, unless the host
- * writes the entry-interruption field. */
+/* The exit is the host's. An event whose delivery it interrupted is delivered again, unless the
+ * host writes the entry-interruption field. */
 static void give_to_host(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit, uint32_t reason)
 {
     uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;

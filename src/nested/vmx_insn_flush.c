@@ -18,7 +18,8 @@ static uint64_t type_operand(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *
     return nvi_vmx_in_64bit_mode(v) ? type : type & NVIRT_BITS(31, 0);
 }
 
-/* [SDM 3C "VM-Execution Control Fields"], the rules of the EPTP: an entry with it must be possible. */
+/* [SDM 3C "VM-Execution Control Fields"], the rules of the EPTP: an entry with it must be
+ * possible. */
 static bool eptp_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t eptp)
 {
     uint64_t caps = v->offer.ept_vpid;

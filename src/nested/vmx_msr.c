@@ -75,7 +75,8 @@ bool nvi_vmx_msr_field(uint32_t msr, enum nvirt_vmcs_field *field)
     }
 }
 
-static bool efer_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t value, uint64_t old, uint64_t cr0)
+static bool efer_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t value, uint64_t old,
+                          uint64_t cr0)
 {
     if ((value & ~(v->offer.cpu.efer_valid | NVIRT_EFER_LMA)) != 0) {
         return false;

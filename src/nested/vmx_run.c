@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The host's calls around a run: fields, prepare, exit, failed entry, events, CPU changes. Each sets
- * up the call's context, hands on, and reports what went wrong on the way.
+ * The host's calls around a run: fields, prepare, exit, failed entry, events, CPU changes. Each
+ * sets up the call's context, hands on, and reports what went wrong on the way.
  */
 #include "nested/vmx_internal.h"
 

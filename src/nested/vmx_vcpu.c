@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02 and one for its MSR
- * bitmap; ended without a pin or page left behind.
+ * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02 and one for its
+ * MSR bitmap; ended without a pin or page left behind.
  */
 #include "nested/vmx_internal.h"
 

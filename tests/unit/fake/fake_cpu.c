@@ -92,7 +92,9 @@ static void field_store(struct fake_region *region, uint32_t encoding, uint64_t 
 /* A component number that no CPU has: reserved bits, or beyond the last index in use. */
 static bool encoding_is_supported(uint32_t encoding)
 {
-    static const uint8_t last[4][4] = { { 4, 0, 10, 6 }, { 41, 2, 20, 11 }, { 18, 7, 23, 0 }, { 7, 5, 22, 14 } };
+    static const uint8_t last[4][4] = {
+        { 4, 0, 10, 6 }, { 41, 2, 20, 11 }, { 18, 7, 23, 0 }, { 7, 5, 22, 14 }
+    };
     unsigned width = (encoding >> 13) & 3u;
     unsigned type = (encoding >> 10) & 3u;
 

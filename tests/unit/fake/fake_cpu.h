@@ -17,7 +17,7 @@
 
 struct fake_field {
     uint32_t encoding;
-    bool written; /**< Written since VMCLEAR of a fresh region: reading it before is a test failure. */
+    bool written; /**< Written since the region was fresh: a VMREAD before is a test failure. */
     uint64_t value;
 };
 
@@ -42,7 +42,7 @@ enum fake_op_kind { FAKE_INVEPT, FAKE_INVVPID, FAKE_INVLPGA };
 struct fake_op {
     enum fake_op_kind kind;
     uint64_t type;
-    uint64_t tag;     /**< EPTP, VPID or ASID. */
+    uint64_t tag; /**< EPTP, VPID or ASID. */
     uint64_t address;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control registers that exit because bits of them are owned, the MSRs nvirt holds, the MSR accesses
- * of L2 that L1 lets pass, and the MSR lists of vmcs12.
+ * Control registers that exit because bits of them are owned, the MSRs nvirt holds, the MSR
+ * accesses of L2 that L1 lets pass, and the MSR lists of vmcs12.
  */
 #include "vmx_world.h"
 
@@ -104,9 +104,9 @@ static void changes_of_cr4_that_flush_are_flushed_and_others_not(void **state)
         uint64_t from, to;
         bool flush;
     } rows[] = {
-        { 0x20, 0xa0, true },          { 0xa0, 0x20, true },      { 0x20, 0x620, false },
-        { 0x20, 0x100020, true },      { 0x100020, 0x20, false }, { 0x20, 0x200020, false },
-        { 0x20020, 0x20, true },       { 0x20, 0x20020, false },
+        { 0x20, 0xa0, true },     { 0xa0, 0x20, true },      { 0x20, 0x620, false },
+        { 0x20, 0x100020, true }, { 0x100020, 0x20, false }, { 0x20, 0x200020, false },
+        { 0x20020, 0x20, true },  { 0x20, 0x20020, false },
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -508,7 +508,8 @@ static void the_hosts_bitmap_intercepts_what_nvirt_holds(void **state)
 
 /* ---- MSR lists ---- */
 
-static void list_entry(struct world *w, uint32_t index, uint32_t msr, uint32_t reserved, uint64_t value)
+static void list_entry(struct world *w, uint32_t index, uint32_t msr, uint32_t reserved,
+                       uint64_t value)
 {
     fake_vm_put32(w->port, MSR_LIST + index * 16, msr);
     fake_vm_put32(w->port, MSR_LIST + index * 16 + 4, reserved);
@@ -546,10 +547,18 @@ static void forbidden_entries_fail_the_entry_with_their_number(void **state)
         uint32_t msr, reserved;
         uint64_t value;
     } bad[] = {
-        { NVIRT_MSR_FS_BASE, 0, 0 }, { NVIRT_MSR_GS_BASE, 0, 0 },      { 0x800, 0, 0 },
-        { 0x8ff, 0, 0 },             { 0x9b, 0, 0 },                   { 0x79, 0, 0 },
-        { NVIRT_MSR_LSTAR, 1, 0 },   { NVIRT_MSR_PAT, 0, 2 },          { 0x480, 0, 0 },
-        { 0x3a, 0, 5 },              { NVIRT_MSR_EFER, 0, NVIRT_BIT(12) }, { 0x4321, 0, 0 },
+        { NVIRT_MSR_FS_BASE, 0, 0 },
+        { NVIRT_MSR_GS_BASE, 0, 0 },
+        { 0x800, 0, 0 },
+        { 0x8ff, 0, 0 },
+        { 0x9b, 0, 0 },
+        { 0x79, 0, 0 },
+        { NVIRT_MSR_LSTAR, 1, 0 },
+        { NVIRT_MSR_PAT, 0, 2 },
+        { 0x480, 0, 0 },
+        { 0x3a, 0, 5 },
+        { NVIRT_MSR_EFER, 0, NVIRT_BIT(12) },
+        { 0x4321, 0, 0 },
         { NVIRT_MSR_EFER, 0, 0 } /* LME under paging. */,
     };
 
@@ -602,7 +611,11 @@ static void exit_lists_store_l2s_and_load_l1s_msrs(void **state)
 {
     struct world *w = *state;
     const struct fake_set set[] = {
-        { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x4408, 0 }, { 0x440c, 2 }, { 0x6400, 0 }, { 0x2804, 0x0505 },
+        { 0x4402, NVIRT_VMX_EXIT_CPUID },
+        { 0x4408, 0 },
+        { 0x440c, 2 },
+        { 0x6400, 0 },
+        { 0x2804, 0x0505 },
     };
 
     fake_vm_msr_set(w->port, NVIRT_MSR_LSTAR, 0x999, false);

@@ -35,7 +35,9 @@ static void an_interrupt_waits_for_its_window(void **state)
 {
     struct world *w = *state;
     const struct fake_set window[] = {
-        { 0x4402, NVIRT_VMX_EXIT_INTERRUPT_WINDOW }, { 0x4408, 0 }, { 0x4824, 0 },
+        { 0x4402, NVIRT_VMX_EXIT_INTERRUPT_WINDOW },
+        { 0x4408, 0 },
+        { 0x4824, 0 },
         { 0x6820, 2 | NVIRT_RFLAGS_IF },
     };
 
@@ -98,8 +100,11 @@ static void an_nmi_goes_before_an_interrupt(void **state)
 static void a_page_fault_sets_rf_and_asks_for_cr2(void **state)
 {
     struct world *w = *state;
-    struct nvirt_event event = { .type = NVIRT_EVENT_EXCEPTION, .vector = 14, .has_error_code = true,
-                                 .error_code = 6, .address = 0x123456 };
+    struct nvirt_event event = { .type = NVIRT_EVENT_EXCEPTION,
+                                 .vector = 14,
+                                 .has_error_code = true,
+                                 .error_code = 6,
+                                 .address = 0x123456 };
 
     assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_OK);
     assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_ERR_STATE);
@@ -146,13 +151,15 @@ static void bad_events_are_refused(void **state)
 
 /* ---- deliveries that an exit interrupted ---- */
 
-static void interrupted(struct world *w, uint32_t reason, uint64_t qualification, uint32_t vectoring,
-                        uint64_t blocking)
+static void interrupted(struct world *w, uint32_t reason, uint64_t qualification,
+                        uint32_t vectoring, uint64_t blocking)
 {
     const struct fake_set set[] = {
-        { 0x4402, reason }, { 0x6400, qualification }, { 0x4404, 0 }, { 0x4408, vectoring },
-        { 0x440a, 0x55 },   { 0x440c, 2 },             { 0x4824, blocking },
-        { 0x2400, L1_RAM + 0x1000 }, { 0x640a, 0 }, { 0x440e, 0 },
+        { 0x4402, reason },   { 0x6400, qualification },
+        { 0x4404, 0 },        { 0x4408, vectoring },
+        { 0x440a, 0x55 },     { 0x440c, 2 },
+        { 0x4824, blocking }, { 0x2400, L1_RAM + 0x1000 },
+        { 0x640a, 0 },        { 0x440e, 0 },
     };
 
     run_to(w, set, sizeof set / sizeof set[0]);
@@ -335,8 +342,9 @@ static void an_nmi_exit_waits_while_l2_blocks_real_nmis(void **state)
 
     launch_with_pin(w, NVIRT_VMX_PIN_NMI, 0);
     settle_l2(w);
-    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
-                                     NVIRT_VMX_BLOCK_NMI), NVIRT_OK);
+    assert_int_equal(
+        nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_NMI),
+        NVIRT_OK);
     assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
     prepare(w);
     assert_int_equal(w->run.level, 2);
@@ -458,8 +466,11 @@ static void a_delivery_interrupted_by_a_reflected_exit_is_l1s_to_repeat(void **s
 static void an_exception_l1_intercepts_takes_l2_out(void **state)
 {
     struct world *w = *state;
-    struct nvirt_event pf = { .type = NVIRT_EVENT_EXCEPTION, .vector = 14, .has_error_code = true,
-                              .error_code = 4, .address = 0xabcd };
+    struct nvirt_event pf = { .type = NVIRT_EVENT_EXCEPTION,
+                              .vector = 14,
+                              .has_error_code = true,
+                              .error_code = 4,
+                              .address = 0xabcd };
 
     ready_to_launch(w);
     w->v->vmcs12.exception_bitmap = NVIRT_BIT(14);

@@ -5,9 +5,9 @@
 #include "vmx_world.h"
 
 static const uint32_t all_but_vmxon[] = {
-    NVIRT_VMX_EXIT_VMXOFF,  NVIRT_VMX_EXIT_VMCLEAR,  NVIRT_VMX_EXIT_VMPTRLD,  NVIRT_VMX_EXIT_VMPTRST,
-    NVIRT_VMX_EXIT_VMREAD,  NVIRT_VMX_EXIT_VMWRITE,  NVIRT_VMX_EXIT_VMLAUNCH, NVIRT_VMX_EXIT_VMRESUME,
-    NVIRT_VMX_EXIT_INVEPT,  NVIRT_VMX_EXIT_INVVPID,
+    NVIRT_VMX_EXIT_VMXOFF, NVIRT_VMX_EXIT_VMCLEAR, NVIRT_VMX_EXIT_VMPTRLD,  NVIRT_VMX_EXIT_VMPTRST,
+    NVIRT_VMX_EXIT_VMREAD, NVIRT_VMX_EXIT_VMWRITE, NVIRT_VMX_EXIT_VMLAUNCH, NVIRT_VMX_EXIT_VMRESUME,
+    NVIRT_VMX_EXIT_INVEPT, NVIRT_VMX_EXIT_INVVPID,
 };
 #define INSTRUCTIONS (sizeof all_but_vmxon / sizeof all_but_vmxon[0])
 
@@ -131,8 +131,8 @@ static void vmxon_with_feature_control_off_is_gp(void **state)
 static void vmxon_with_a_bad_pointer_or_revision_fails_invalid(void **state)
 {
     struct world *w = *state;
-    const uint64_t bad[] = { VMXON_REGION + 1, VMXON_REGION | (UINT64_C(1) << 40), UINT64_C(1) << 63,
-                             OPERAND, L1_RAM };
+    const uint64_t bad[] = { VMXON_REGION + 1, VMXON_REGION | (UINT64_C(1) << 40),
+                             UINT64_C(1) << 63, OPERAND, L1_RAM };
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         l1_pointer(w, NVIRT_VMX_EXIT_VMXON, bad[i]);
@@ -314,8 +314,8 @@ static void vmread_without_current_vmcs_fails_invalid(void **state)
 static void unknown_encodings_fail_12(void **state)
 {
     struct world *w = *state;
-    const uint64_t bad[] = { 0x1fe, 0x6821, 0x8000, 0x10000, UINT64_C(0x10000681e), ~UINT64_C(0), 0x4401,
-                             0x2032 /* TSC multiplier: the CPU has none. */ };
+    const uint64_t bad[] = { 0x1fe,        0x6821, 0x8000, 0x10000, UINT64_C(0x10000681e),
+                             ~UINT64_C(0), 0x4401, 0x2032 /* TSC multiplier: the CPU has none. */ };
 
     vmxon(w);
     load_vmcs12(w, VMCS12);
@@ -455,7 +455,8 @@ static void invept_checks_type_and_eptp(void **state)
 {
     struct world *w = *state;
     const uint64_t bad[] = { EPT12_TOP | 0x1c /* Type 4. */, EPT12_TOP | 0x16 /* 3 levels. */,
-                             EPT12_TOP | 0x9e /* Reserved bit 7. */, EPT12_TOP | 0x1e | (UINT64_C(1) << 40) };
+                             EPT12_TOP | 0x9e /* Reserved bit 7. */,
+                             EPT12_TOP | 0x1e | (UINT64_C(1) << 40) };
 
     vmxon(w);
     load_vmcs12(w, VMCS12);
@@ -501,7 +502,8 @@ static void invvpid_checks_type_vpid_and_address(void **state)
         else
             expect_success(w);
     }
-    assert_int_equal(w->cpu.count.invvpid, 1); /* L1's own tag, before it first ran; none of these. */
+    assert_int_equal(w->cpu.count.invvpid,
+                     1); /* L1's own tag, before it first ran; none of these. */
 }
 
 static void flush_instructions_that_are_not_offered_are_ud(void **state)
@@ -522,8 +524,8 @@ static void flush_instructions_that_are_not_offered_are_ud(void **state)
 static void completion_moves_rip_and_clears_flags_and_shadows(void **state)
 {
     struct world *w = *state;
-    const uint64_t status = NVIRT_RFLAGS_CF | NVIRT_RFLAGS_PF | NVIRT_RFLAGS_AF | NVIRT_RFLAGS_ZF |
-                            NVIRT_RFLAGS_SF | NVIRT_RFLAGS_OF;
+    const uint64_t status = NVIRT_RFLAGS_CF | NVIRT_RFLAGS_PF | NVIRT_RFLAGS_AF | NVIRT_RFLAGS_ZF
+                            | NVIRT_RFLAGS_SF | NVIRT_RFLAGS_OF;
 
     SET1(w, GUEST_RFLAGS, 2 | status | NVIRT_RFLAGS_RF | NVIRT_RFLAGS_IF);
     SET1(w, GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_STI);

@@ -302,7 +302,8 @@ static void in_32_bit_mode_fields_move_as_32_bits(void **state)
     assert_true(w->v->vmcs12.guest_rip == (VALUE & 0xffffffff));
     w->v->vmcs12.guest_rip = VALUE;
     fake_vm_put64(w->port, OPERAND, ~UINT64_C(0));
-    exit_with(w, NVIRT_VMX_EXIT_VMREAD, OPERAND, ADDRESS(1) | DS | NO_BASE | NO_INDEX | INFO_REG2(NVIRT_RCX));
+    exit_with(w, NVIRT_VMX_EXIT_VMREAD, OPERAND,
+              ADDRESS(1) | DS | NO_BASE | NO_INDEX | INFO_REG2(NVIRT_RCX));
     assert_true(fake_vm_get64(w->port, OPERAND) == UINT64_C(0xffffffff55667788));
     l1_insn(w, NVIRT_VMX_EXIT_VMREAD, INFO_REG | INFO_REG1(NVIRT_RDX) | INFO_REG2(NVIRT_RCX));
     assert_true(w->gprs.r[NVIRT_RDX] == 0x55667788);
@@ -330,17 +331,23 @@ static void the_host_reads_l1s_memory_by_linear_address(void **state)
     uint64_t value = 0;
 
     fake_vm_put64(w->port, 0x25ffc, VALUE);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0x25ffc), &value, 8), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0x25ffc), &value, 8),
+                     NVIRT_OK);
     assert_true(value == VALUE);
     assert_int_equal(fake_vm_get64(w->port, L1_PT + 0x25 * 8) & 0x20, 0);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(NVIRT_BIT(40)), &value, 8),
-                     NVIRT_ERR_NO_MAPPING);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(NVIRT_BIT(47)), &value, 8),
+    assert_int_equal(
+        nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(NVIRT_BIT(40)), &value, 8),
+        NVIRT_ERR_NO_MAPPING);
+    assert_int_equal(
+        nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(NVIRT_BIT(47)), &value, 8),
+        NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), &value, 0),
                      NVIRT_ERR_RANGE);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), &value, 0), NVIRT_ERR_RANGE);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), NULL, 8), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), NULL, 8),
+                     NVIRT_ERR_NULL);
     launch_l2(w);
-    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), &value, 8), NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_l1_read_linear(w->v, &w->cpu, nvirt_gva_make(0), &value, 8),
+                     NVIRT_ERR_STATE);
 }
 
 int main(void)

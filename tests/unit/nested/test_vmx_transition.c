@@ -43,9 +43,10 @@ static void the_first_commit_writes_every_field_of_vmcs02(void **state)
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
 
-        if (nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT &&
-            nvirt_vmcs_field_exists(&w->caps, field))
-            assert_true(fake_cpu_field_written(&w->cpu, vmcs02(w), nvirt_vmcs_field_encoding(field)));
+        if (nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT
+            && nvirt_vmcs_field_exists(&w->caps, field))
+            assert_true(
+                fake_cpu_field_written(&w->cpu, vmcs02(w), nvirt_vmcs_field_encoding(field)));
     }
 }
 
@@ -66,8 +67,8 @@ static void an_exit_saves_l2_and_loads_l1s_host_state(void **state)
 {
     struct world *w = *state;
     const struct fake_set set[] = {
-        { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x6400, 0 },      { 0x4408, 0 },      { 0x440c, 2 },
-        { 0x681e, L2_RIP + 2 },           { 0x681c, 0xbbbb }, { 0x6820, 0x46 },   { 0x6802, 0x51000 },
+        { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x6400, 0 },      { 0x4408, 0 },    { 0x440c, 2 },
+        { 0x681e, L2_RIP + 2 },           { 0x681c, 0xbbbb }, { 0x6820, 0x46 }, { 0x6802, 0x51000 },
         { 0x6800, 0x80010033 },           { 0x0800, 0x33 },
     };
 
@@ -221,7 +222,8 @@ static void a_vmfail_of_vmcs02_becomes_l1s_vmfail(void **state)
     vmlaunch(w);
     prepare(w);
     fake_cpu_poke(&w->cpu, vmcs02(w), 0x4400, 7);
-    assert_int_equal(nvirt_vmx_entry_failed(w->v, &w->cpu, NVIRT_HW_VMFAIL_VALID, &error), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_entry_failed(w->v, &w->cpu, NVIRT_HW_VMFAIL_VALID, &error),
+                     NVIRT_OK);
     assert_int_equal(error, 7);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
     expect_vmfail(w, NVIRT_VMX_ERR_ENTRY_CONTROLS);
@@ -262,7 +264,8 @@ static void an_entry_failure_of_vmcs02_is_reported_to_l1(void **state)
     assert_true(w->v->vmcs12.guest_rip == L2_RIP);
 }
 
-/* CVE-2026-72287: after entries that failed at each stage, what the host put into vmcs01 is there. */
+/* CVE-2026-72287: after entries that failed at each stage, what the host put into vmcs01 is there.
+ * */
 static void failed_entries_leave_l0s_fields_alone(void **state)
 {
     struct world *w = *state;
@@ -287,10 +290,10 @@ static void failed_entries_leave_l0s_fields_alone(void **state)
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         enum nvirt_vmcs_kind kind = nvirt_vmcs_field_kind((enum nvirt_vmcs_field)i);
 
-        if (kind == NVIRT_VMCS_KIND_HOST ||
-            (kind == NVIRT_VMCS_KIND_CONTROL && i != NVIRT_VMCS_CR0_SHADOW &&
-             i != NVIRT_VMCS_CR4_SHADOW && nvirt_vmcs_info((enum nvirt_vmcs_field)i)->group !=
-                                               NVIRT_VMCS_GROUP_EVENT))
+        if (kind == NVIRT_VMCS_KIND_HOST
+            || (kind == NVIRT_VMCS_KIND_CONTROL && i != NVIRT_VMCS_CR0_SHADOW
+                && i != NVIRT_VMCS_CR4_SHADOW
+                && nvirt_vmcs_info((enum nvirt_vmcs_field)i)->group != NVIRT_VMCS_GROUP_EVENT))
             assert_true(before.field[i] == w->v->hw[NVI_01].image.field[i]);
     }
 }
@@ -424,7 +427,7 @@ static void the_msr_bitmap_is_the_union_of_both_levels(void **state)
     assert_true(nvi_vmx_msr_bitmap_bit(NVIRT_MSR_LSTAR, &byte, &mask));
     fake_vm_put(w->port, MSR_BITMAP12 + byte + 2048, &mask, 1); /* L1 wants writes of LSTAR. */
     assert_true(nvi_vmx_msr_bitmap_bit(NVIRT_MSR_PAT, &byte, &mask));
-    w->msr_bitmap[byte] |= mask;                                /* L0 wants reads of PAT. */
+    w->msr_bitmap[byte] |= mask; /* L0 wants reads of PAT. */
     vmlaunch(w);
     prepare(w);
     assert_true(HW(w, MSR_BITMAP) == w->v->msr_bitmap02.value);
@@ -451,8 +454,13 @@ static void the_msr_bitmap_is_the_union_of_both_levels(void **state)
 static void violation(struct world *w, uint64_t l2gpa, uint64_t qualification)
 {
     const struct fake_set set[] = {
-        { 0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION }, { 0x6400, qualification }, { 0x2400, l2gpa },
-        { 0x640a, 0xabc }, { 0x4408, 0 }, { 0x440c, 3 }, { 0x440e, 0 },
+        { 0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION },
+        { 0x6400, qualification },
+        { 0x2400, l2gpa },
+        { 0x640a, 0xabc },
+        { 0x4408, 0 },
+        { 0x440c, 3 },
+        { 0x440e, 0 },
     };
 
     run_to(w, set, sizeof set / sizeof set[0]);
@@ -467,7 +475,8 @@ static void a_first_touch_without_ept12_is_filled_in(void **state)
     assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
     assert_int_equal(nvirt_vmx_level(w->v), 2);
     assert_int_equal(nvirt_vmx_stats(w->v)->shadow_faults, 1);
-    assert_true(nvi_mmu_lookup(&w->v->mmu, w->v->root, (nvirt_l2gpa){ 0x5000 }, &(uint32_t){ 0 }) != 0);
+    assert_true(nvi_mmu_lookup(&w->v->mmu, w->v->root, (nvirt_l2gpa){ 0x5000 }, &(uint32_t){ 0 })
+                != 0);
     prepare(w);
 }
 
@@ -595,8 +604,12 @@ static void an_exit_l0_asked_for_is_the_hosts_and_redelivers_the_event(void **st
 {
     struct world *w = *state;
     const struct fake_set set[] = {
-        { 0x4402, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT }, { 0x6400, 0 },
-        { 0x4404, 0x80000030 }, { 0x4408, 0x80000b0d }, { 0x440a, 0x18 }, { 0x440c, 0 },
+        { 0x4402, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT },
+        { 0x6400, 0 },
+        { 0x4404, 0x80000030 },
+        { 0x4408, 0x80000b0d },
+        { 0x440a, 0x18 },
+        { 0x440c, 0 },
     };
 
     SET1(w, PIN_CONTROLS, 0x16 | NVIRT_VMX_PIN_EXT_INT);
@@ -625,8 +638,9 @@ static void every_exit_reason_has_an_outcome(void **state)
         assert_int_equal(nvirt_vmx_level(w->v), 2);
         exit_with(w, reason, 0, 0);
         /* A misconfiguration of tables that are nvirt's own is no state to go on from. */
-        assert_int_equal(w->status, reason == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION ? NVIRT_ERR_HARDWARE
-                                                                                  : NVIRT_OK);
+        assert_int_equal(w->status, reason == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION
+                                        ? NVIRT_ERR_HARDWARE
+                                        : NVIRT_OK);
         if (nvirt_vmx_level(w->v) == 2) {
             assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
             vmxon(w);
@@ -680,7 +694,10 @@ static void the_preemption_timer_runs_on_across_exits_of_l0(void **state)
 {
     struct world *w = *state;
     const struct fake_set smi[] = {
-        { 0x4402, NVIRT_VMX_EXIT_OTHER_SMI }, { 0x6400, 0 }, { 0x4408, 0 }, { 0x482e, 40 },
+        { 0x4402, NVIRT_VMX_EXIT_OTHER_SMI },
+        { 0x6400, 0 },
+        { 0x4408, 0 },
+        { 0x482e, 40 },
     };
 
     ready_to_launch(w);

@@ -77,7 +77,8 @@ static void vcpu_init_checks_its_arguments(void **state)
     assert_int_equal(nvirt_vmx_vcpu_init(w->memory, 1 << 20, NULL, &v), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_vcpu_init(w->memory, 1 << 20, &good, NULL), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_vcpu_init(w->memory + 8, 1 << 20, &good, &v), NVIRT_ERR_ALIGNMENT);
-    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE - 1, &good, &v), NVIRT_ERR_SIZE);
+    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE - 1, &good, &v),
+                     NVIRT_ERR_SIZE);
     w->config.vm = NULL;
     assert_int_equal(try_init(w), NVIRT_ERR_NULL);
     w->config = good;
@@ -135,7 +136,8 @@ static void calls_check_their_pointers(void **state)
     uint64_t value;
     uint32_t error;
 
-    assert_int_equal(nvirt_vmx_read(NULL, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_read(NULL, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_read(w->v, NULL, 1, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, NULL), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_write(NULL, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, 0), NVIRT_ERR_NULL);
@@ -143,8 +145,10 @@ static void calls_check_their_pointers(void **state)
     assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, NULL), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, NULL, &w->exit), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, NULL), NVIRT_ERR_NULL);
-    assert_int_equal(nvirt_vmx_entry_failed(w->v, &w->cpu, NVIRT_HW_VMFAIL_VALID, NULL), NVIRT_ERR_NULL);
-    assert_int_equal(nvirt_vmx_entry_failed(NULL, &w->cpu, NVIRT_HW_VMFAIL_VALID, &error), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_entry_failed(w->v, &w->cpu, NVIRT_HW_VMFAIL_VALID, NULL),
+                     NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_entry_failed(NULL, &w->cpu, NVIRT_HW_VMFAIL_VALID, &error),
+                     NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_reset(NULL, &w->cpu), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_leave_cpu(w->v, NULL), NVIRT_ERR_NULL);
     assert_int_equal(nvirt_vmx_forget_current(NULL), NVIRT_ERR_NULL);
@@ -165,7 +169,8 @@ static void calls_out_of_order_are_refused(void **state)
     assert_int_equal(nvirt_vmx_forget_current(w->v), NVIRT_ERR_STATE);
     exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_ERR_STATE);
-    assert_int_equal(nvirt_vmx_read(&never, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_read(&never, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_STATE);
     assert_int_equal(nvirt_vmx_forget_current(&never), NVIRT_ERR_STATE);
     assert_int_equal(nvirt_vmx_msr_bitmap_changed(&never), NVIRT_ERR_STATE);
     assert_int_equal(nvirt_vmx_vcpu_destroy(&never, NULL), NVIRT_ERR_STATE);
@@ -176,19 +181,26 @@ static void fields_are_checked_for_level_kind_and_existence(void **state)
     struct world *w = *state;
     uint64_t value = 5;
 
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 0, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_RANGE);
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 3, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_RANGE);
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_ERR_STATE);
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_FIELD_COUNT, &value), NVIRT_ERR_RANGE);
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_PROC3_CONTROLS, &value), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 0, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 3, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_FIELD_COUNT, &value),
+                     NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_PROC3_CONTROLS, &value),
+                     NVIRT_ERR_RANGE);
     assert_int_equal(value, 5);
     assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 1, NVIRT_VMCS_EXIT_REASON, 0), NVIRT_ERR_RANGE);
     launch_l2(w);
-    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_PIN_CONTROLS, 0), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_PIN_CONTROLS, 0),
+                     NVIRT_ERR_RANGE);
     assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_RIP, 0x77), NVIRT_OK);
     assert_int_equal(GET2(w, GUEST_RIP), 0x77);
     /* What is wider than the field is cut, as hardware does. */
-    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_ES_SELECTOR, 0x12345), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_ES_SELECTOR, 0x12345),
+                     NVIRT_OK);
     assert_int_equal(GET2(w, GUEST_ES_SELECTOR), 0x2345);
 }
 
@@ -271,7 +283,7 @@ static void another_cpu_needs_leave_cpu_first(void **state)
     /* The data move with the memory. */
     memcpy(other->region, w->cpu.region, sizeof other->region);
     assert_int_equal(nvirt_vmx_prepare(w->v, other, &w->run), NVIRT_OK);
-    assert_true(w->run.launch); /* VMCLEAR made the launch state clear. */
+    assert_true(w->run.launch);   /* VMCLEAR made the launch state clear. */
     assert_true(other->ops >= 2); /* A new CPU: L2's root and tag are flushed there. */
     assert_int_equal(nvirt_vmx_leave_cpu(w->v, other), NVIRT_OK);
     memcpy(w->cpu.region, other->region, sizeof other->region);
@@ -326,7 +338,8 @@ static void without_vpids_nothing_is_flushed_by_instruction(void **state)
     fake_vm_put32(w->port, VMXON_REGION, revision12(w));
     fake_vm_put32(w->port, VMCS12, revision12(w));
     w->config.vpid01 = 0;
-    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE, &w->config, &w->v), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE, &w->config, &w->v),
+                     NVIRT_OK);
     SET1(w, CR0_MASK, nvirt_vmx_cr0_owned(w->v));
     SET1(w, GUEST_CR0, 0x80010031);
     prepare(w);
@@ -362,7 +375,8 @@ static void a_refused_vmread_is_no_value(void **state)
 
     exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
     w->cpu.fail_vmread = 1;
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_GUEST_RSP, &value), NVIRT_ERR_HARDWARE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_GUEST_RSP, &value),
+                     NVIRT_ERR_HARDWARE);
     assert_int_equal(value, 77);
     assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_GUEST_RSP, &value), NVIRT_OK);
     w->cpu.fail_vmread = 0;
@@ -378,10 +392,16 @@ static void a_refused_vmread_is_no_value(void **state)
 static void journey(struct world *w)
 {
     static const struct fake_set violation[] = {
-        { 0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION }, { 0x6400, 0x181 }, { 0x2400, 0x5000 }, { 0x640a, 0 },
-        { 0x4408, 0 }, { 0x440c, 3 }, { 0x440e, 0 },
+        { 0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION },
+        { 0x6400, 0x181 },
+        { 0x2400, 0x5000 },
+        { 0x640a, 0 },
+        { 0x4408, 0 },
+        { 0x440c, 3 },
+        { 0x440e, 0 },
     };
-    const uint32_t steps[] = { NVIRT_VMX_EXIT_VMXON, NVIRT_VMX_EXIT_VMCLEAR, NVIRT_VMX_EXIT_VMPTRLD };
+    const uint32_t steps[] = { NVIRT_VMX_EXIT_VMXON, NVIRT_VMX_EXIT_VMCLEAR,
+                               NVIRT_VMX_EXIT_VMPTRLD };
 
     for (size_t i = 0; i < 3; i++) {
         fake_vm_put64(w->port, OPERAND, i == 0 ? VMXON_REGION : VMCS12);
@@ -415,8 +435,8 @@ static void journey_world(struct world *w)
     fake_vm_put64(w->port, MSR_LIST + 16, NVIRT_MSR_LSTAR);
 }
 
-/* Design rule: the n-th cold call fails, for every n: each time a status or an architectural outcome
- * for L1, an object that can be reset and used again, and nothing left behind. */
+/* Design rule: the n-th cold call fails, for every n: each time a status or an architectural
+ * outcome for L1, an object that can be reset and used again, and nothing left behind. */
 static void every_cold_call_may_fail(void **state)
 {
     struct world *w = *state;

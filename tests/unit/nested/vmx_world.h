@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of the nested-VMX tests: a fake host with a fake CPU, one vCPU with an L1 in 64-bit mode
- * (identity page tables, CPL 0), and the steps that a host and an L1 take, one function each.
+ * The world of the nested-VMX tests: a fake host with a fake CPU, one vCPU with an L1 in 64-bit
+ * mode (identity page tables, CPL 0), and the steps that a host and an L1 take, one function each.
  */
 #ifndef VMX_WORLD_H
 #define VMX_WORLD_H
@@ -74,8 +74,8 @@ static inline uint64_t controls(uint32_t may_be_1, uint32_t must_be_1)
 static inline void world_caps(struct nvirt_vmx_caps *caps)
 {
     memset(caps, 0, sizeof *caps);
-    caps->basic = REVISION | (UINT64_C(4096) << 32) | (UINT64_C(6) << 50) | NVIRT_VMX_BASIC_INS_OUTS_INFO
-                  | NVIRT_VMX_BASIC_TRUE;
+    caps->basic = REVISION | (UINT64_C(4096) << 32) | (UINT64_C(6) << 50)
+                  | NVIRT_VMX_BASIC_INS_OUTS_INFO | NVIRT_VMX_BASIC_TRUE;
     caps->pin = controls(0x7f, 0x16);
     caps->proc = controls(0xfff9fffe, 0x0401e172);
     caps->exit = controls(0x01ffffff, 0x00036dff);
@@ -142,12 +142,15 @@ static inline void world_vmcs01(struct world *w)
 {
     SET1(w, PIN_CONTROLS, 0x16 | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS);
     SET1(w, PROC_CONTROLS, 0x04006172 | NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_SECONDARY);
-    SET1(w, PROC2_CONTROLS, NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_UNRESTRICTED);
-    SET1(w, EXIT_CONTROLS, 0x36dfb | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_HOST_64
-                               | NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT
-                               | NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER);
-    SET1(w, ENTRY_CONTROLS, 0x11fb | NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_IA32E
-                                | NVIRT_VMX_ENTRY_CTL_LOAD_PAT | NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
+    SET1(w, PROC2_CONTROLS,
+         NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_UNRESTRICTED);
+    SET1(w, EXIT_CONTROLS,
+         0x36dfb | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_HOST_64
+             | NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT
+             | NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER);
+    SET1(w, ENTRY_CONTROLS,
+         0x11fb | NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_IA32E
+             | NVIRT_VMX_ENTRY_CTL_LOAD_PAT | NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
     SET1(w, VPID, VPID01);
     SET1(w, EPTP, 0x50000 | 0x1e);
     SET1(w, MSR_BITMAP, 0x7e000000);
@@ -192,7 +195,8 @@ static inline void world_vcpu(struct world *w)
     w->config.vpids = w->vpids;
     w->config.vpid_count = 4;
     nvirt_vmx_msr_bitmap_require(w->msr_bitmap);
-    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE, &w->config, &w->v), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_vcpu_init(w->memory, NVIRT_VMX_VCPU_SIZE, &w->config, &w->v),
+                     NVIRT_OK);
     world_vmcs01(w);
 }
 
@@ -253,11 +257,15 @@ static inline void run_to(struct world *w, const struct fake_set *set, size_t co
 }
 
 /* A plain exit: reason, qualification, instruction information; nothing else happens. */
-static inline void exit_with(struct world *w, uint32_t reason, uint64_t qualification, uint64_t info)
+static inline void exit_with(struct world *w, uint32_t reason, uint64_t qualification,
+                             uint64_t info)
 {
     const struct fake_set set[] = {
-        { 0x4402, reason }, { 0x6400, qualification }, { 0x4404, 0 }, { 0x4406, 0 }, { 0x4408, 0 },
-        { 0x440a, 0 }, { 0x440c, INSN_LENGTH }, { 0x440e, info }, { 0x2400, 0 }, { 0x640a, 0 },
+        { 0x4402, reason },      { 0x6400, qualification },
+        { 0x4404, 0 },           { 0x4406, 0 },
+        { 0x4408, 0 },           { 0x440a, 0 },
+        { 0x440c, INSN_LENGTH }, { 0x440e, info },
+        { 0x2400, 0 },           { 0x640a, 0 },
     };
 
     run_to(w, set, sizeof set / sizeof set[0]);
