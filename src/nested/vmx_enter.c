@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * VMLAUNCH and VMRESUME of L1: from vmcs12 to a vmcs02 that is ready to run. Everything that can
- * fail comes first; the first failing step decides what L1 sees, and vmcs01 is untouched until then.
+ * fail comes first; the first failing step decides what L1 sees, and vmcs01 is untouched until
+ * then.
  *
  * [SDM 3C "VM Entries"]
  */

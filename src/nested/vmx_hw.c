@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The edge: the one file of nested VMX that executes VMX instructions. It knows of each field of
- * vmcs01 and vmcs02 whether image and hardware agree, reads a field when it is first wanted after an
- * exit, and writes before an entry what changed. Any VMCS may be made current at any time to fetch
- * from it, so laziness is never a question of correctness, only of one VMPTRLD more.
+ * vmcs01 and vmcs02 whether image and hardware agree, reads a field when it is first wanted after
+ * an exit, and writes before an entry what changed. Any VMCS may be made current at any time to
+ * fetch from it, so laziness is never a question of correctness, only of one VMPTRLD more.
  *
  * [SDM 3C "Virtual-Machine Control Structures"]
  */
@@ -71,8 +71,8 @@ static bool exit_loads(enum nvirt_vmcs_field field)
 }
 
 /*
- * An exit changes more of vmcs01 than of vmcs02: state that L1 was not offered is used by no control
- * of vmcs02, so what hardware saves there is of no interest.
+ * An exit changes more of vmcs01 than of vmcs02: state that L1 was not offered is used by no
+ * control of vmcs02, so what hardware saves there is of no interest.
  */
 void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
 {
@@ -94,7 +94,8 @@ void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
         if (kind == NVIRT_VMCS_KIND_EXIT || guest) {
             nvi_field_add(&v->changes[NVI_01], i);
         }
-        if (kind == NVIRT_VMCS_KIND_EXIT || (guest && (is_shown_to_l1(v, field) || is_pdpte(field)))) {
+        if (kind == NVIRT_VMCS_KIND_EXIT ||
+            (guest && (is_shown_to_l1(v, field) || is_pdpte(field)))) {
             nvi_field_add(&v->changes[NVI_02], i);
         }
         if (guest && is_shown_to_l1(v, field)) {
