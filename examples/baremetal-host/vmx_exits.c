@@ -245,6 +245,8 @@ void vmx_handle_exit(const struct nvirt_vmx_exit *exit)
         handle_host_exit(exit);
         break;
     default:
-        report_stop("L1 is shut down (VMX abort)");
+        report_stop((exit->reason & 0xffffu) == NVIRT_VMX_EXIT_TRIPLE_FAULT && exit->level == 1
+                        ? "L1 met a triple fault"
+                        : "L1 is shut down (VMX abort)");
     }
 }

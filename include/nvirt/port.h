@@ -143,10 +143,7 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_l1_wrmsr(struct nvirt_port_vm *vm,
                                                       struct nvirt_port_cpu *cpu, uint32_t msr,
                                                       uint64_t value);
 
-/* ---- CPUs, messages ---- */
-
-/** A number that names the CPU of @p cpu, the same at every call: the flush engine's CPU identity. */
-uint32_t nvirt_port_cpu_index(struct nvirt_port_cpu *cpu);
+/* ---- other CPUs, messages ---- */
 
 /**
  * Makes the CPU that runs vCPU @p vcpu_index leave its guest soon and come back through the

@@ -125,13 +125,7 @@ enum nvirt_status nvirt_port_l1_wrmsr(struct nvirt_port_vm *vm, struct nvirt_por
     return NVIRT_ERR_RANGE;
 }
 
-/* ---- CPUs, messages ---- */
-
-uint32_t nvirt_port_cpu_index(struct nvirt_port_cpu *cpu)
-{
-    (void)cpu;
-    return 0;
-}
+/* ---- other CPUs, messages ---- */
 
 void nvirt_port_kick(struct nvirt_port_vm *vm, uint32_t vcpu_index)
 {
