@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What must hold of vmcs01 and vmcs02 before every entry, whatever L1 did. Written from the design
+ * and the manual, apart from the merge: the lists here are to be thought about twice.
+ */
+#ifndef FUZZ_VMX_INVARIANTS_H
+#define FUZZ_VMX_INVARIANTS_H
+
+#include "vmx_world.h"
+
+#include "hw_tables.h"
+#include "input.h"
+
+#define PROC_INTERCEPTS                                                                            \
+    (NVIRT_VMX_PROC_HLT | NVIRT_VMX_PROC_INVLPG | NVIRT_VMX_PROC_MWAIT | NVIRT_VMX_PROC_RDPMC |    \
+     NVIRT_VMX_PROC_RDTSC | NVIRT_VMX_PROC_CR3_LOAD | NVIRT_VMX_PROC_CR3_STORE |                   \
+     NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE | NVIRT_VMX_PROC_MOV_DR |                  \
+     NVIRT_VMX_PROC_MONITOR | NVIRT_VMX_PROC_PAUSE)
+#define PROC_WINDOWS (NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW)
+#define PROC_ALLOWED                                                                               \
+    (PROC_INTERCEPTS | PROC_WINDOWS | NVIRT_VMX_PROC_MTF | NVIRT_VMX_PROC_TSC_OFFSET |             \
+     NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_IO_BITMAPS |           \
+     NVIRT_VMX_PROC_UNCONDITIONAL_IO)
+#define PROC2_INTERCEPTS                                                                           \
+    (NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_RDRAND |          \
+     NVIRT_VMX_PROC2_RDSEED | NVIRT_VMX_PROC2_PAUSE_LOOP)
+#define PROC2_ALLOWED                                                                              \
+    (PROC2_INTERCEPTS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID |                         \
+     NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID)
+#define PIN_ALLOWED                                                                                \
+    (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS |                      \
+     NVIRT_VMX_PIN_PREEMPTION_TIMER)
+#define EXIT_HOSTS                                                                                 \
+    (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER)
+#define EXIT_ALLOWED                                                                               \
+    (EXIT_HOSTS | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_SAVE_PAT |                    \
+     NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |                             \
+     NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER)
+#define ENTRY_ALLOWED                                                                              \
+    (NVIRT_VMX_ENTRY_CTL_IA32E | NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |   \
+     NVIRT_VMX_ENTRY_CTL_LOAD_EFER)
+
+/* All that a region holds, by field. Unwritten fields are 0. */
+static inline void hardware_view(struct nvirt_port_cpu *cpu, uint64_t hpa, struct nvirt_vmcs *view)
+{
+    const struct fake_region *region = fake_cpu_region(cpu, hpa);
+    enum nvirt_vmcs_field field;
+    bool high;
+
+    memset(view, 0, sizeof *view);
+    for (uint32_t i = 0; region != NULL && i < region->fields; i++) {
+        if (nvirt_vmcs_lookup(region->field[i].encoding, &field, &high) && !high) {
+            view->field[field] = region->field[i].value;
+        }
+    }
+}
+
+static inline uint64_t must_be_1(uint64_t capability)
+{
+    return capability & 0xffffffff;
+}
+
+/* Bits outside @p allowed must be those that the CPU demands; the CPU must have them all. */
+static inline void check_word(uint64_t word, uint64_t allowed, uint64_t capability,
+                              const char *text)
+{
+    REQUIRE((word & ~(allowed | must_be_1(capability))) == 0, text, word);
+    REQUIRE((word & ~(capability >> 32)) == 0, text, word);
+    REQUIRE((~word & must_be_1(capability)) == 0, text, word);
+}
+
+static inline uint64_t secondary_of(const struct nvirt_vmcs *v)
+{
+    return (v->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? v->proc2_controls : 0;
+}
+
+static inline bool page_fault_exits(const struct nvirt_vmcs *v, uint32_t error)
+{
+    bool match = (error & v->pf_error_mask) == v->pf_error_match;
+
+    return match == ((v->exception_bitmap >> 14 & 1u) != 0);
+}
+
+static inline bool is_pinned(const struct nvirt_port_vm *vm, uint64_t hpa)
+{
+    for (uint32_t i = 0; i < FAKE_VM_PINS; i++) {
+        if (vm->pin[i].used && vm->pin[i].hpa == hpa) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* L0's intercepts hold for L2. @p h is vmcs01 as the host wrote it, @p c is vmcs02. */
+static inline void check_superset(const struct world *w, const struct nvirt_vmcs *h,
+                                  const struct nvirt_vmcs *c)
+{
+    uint64_t pin = NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI;
+
+    REQUIRE((h->pin_controls & pin & ~c->pin_controls) == 0, "pin intercepts", c->pin_controls);
+    REQUIRE((h->proc_controls & PROC_INTERCEPTS & ~c->proc_controls) == 0, "intercepts",
+            c->proc_controls);
+    REQUIRE((secondary_of(h) & PROC2_INTERCEPTS & ~secondary_of(c)) == 0, "secondary intercepts",
+            c->proc2_controls);
+    REQUIRE((h->exception_bitmap & ~c->exception_bitmap & ~(UINT64_C(1) << 14)) == 0,
+            "exceptions", c->exception_bitmap);
+    for (uint32_t error = 0; error < 64; error++) {
+        REQUIRE(!page_fault_exits(h, error) || page_fault_exits(c, error), "page faults", error);
+    }
+    REQUIRE((h->cr0_mask & ~w->caps.cr0_fixed0 & ~c->cr0_mask) == 0, "CR0 mask", c->cr0_mask);
+    REQUIRE((h->cr4_mask & ~w->caps.cr4_fixed0 & ~NVIRT_CR4_VMXE & ~c->cr4_mask) == 0, "CR4 mask",
+            c->cr4_mask);
+    if ((h->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
+        REQUIRE((c->proc_controls & NVIRT_VMX_PROC_CR8_LOAD) != 0 &&
+                    (c->proc_controls & NVIRT_VMX_PROC_CR8_STORE) != 0,
+                "CR8 without TPR shadow", c->proc_controls);
+    }
+    if ((h->pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0) {
+        REQUIRE(((h->exit_controls ^ c->exit_controls) & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) == 0,
+                "acknowledging of L0's interrupts", c->exit_controls);
+    }
+}
+
+static inline void check_bitmaps(const struct world *w, const struct nvirt_vmcs *h,
+                                 const struct nvirt_vmcs *c)
+{
+    bool io12 = (c->proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) != 0;
+
+    if ((h->proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) != 0) {
+        REQUIRE(io12 ? c->io_bitmap_a == h->io_bitmap_a && c->io_bitmap_b == h->io_bitmap_b
+                     : (c->proc_controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0,
+                "L0's I/O bitmaps", c->proc_controls);
+    } else if ((h->proc_controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0) {
+        REQUIRE(!io12 && (c->proc_controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0,
+                "L0 wants every port", c->proc_controls);
+    } else if (io12) {
+        REQUIRE(is_pinned(w->port, c->io_bitmap_a) && is_pinned(w->port, c->io_bitmap_b),
+                "I/O bitmaps of L1's are pinned", c->io_bitmap_a);
+    }
+    if ((c->proc_controls & NVIRT_VMX_PROC_MSR_BITMAPS) != 0) {
+        const uint64_t *bits = nvirt_port_page_pointer(w->port, nvirt_hpa_make(c->msr_bitmap));
+
+        REQUIRE(is_table_page(w->port, c->msr_bitmap), "MSR bitmap of L2", c->msr_bitmap);
+        for (uint32_t i = 0; i < 512; i++) {
+            uint64_t wanted = ~UINT64_C(0);
+
+            if (w->config.msr_bitmap != NULL) {
+                memcpy(&wanted, w->msr_bitmap + i * 8, 8);
+            }
+            REQUIRE((wanted & ~bits[i]) == 0, "L0's MSR intercepts", i);
+        }
+    }
+}
+
+/* Fields that vmcs02 may have; what is not named is 0, whatever L1 wrote to vmcs12. */
+static inline bool may_be_used(enum nvirt_vmcs_field field)
+{
+    switch (field) {
+    case NVIRT_VMCS_VPID:
+    case NVIRT_VMCS_IO_BITMAP_A:
+    case NVIRT_VMCS_IO_BITMAP_B:
+    case NVIRT_VMCS_MSR_BITMAP:
+    case NVIRT_VMCS_TSC_OFFSET:
+    case NVIRT_VMCS_EPTP:
+    case NVIRT_VMCS_PIN_CONTROLS:
+    case NVIRT_VMCS_PROC_CONTROLS:
+    case NVIRT_VMCS_EXCEPTION_BITMAP:
+    case NVIRT_VMCS_PF_ERROR_MASK:
+    case NVIRT_VMCS_PF_ERROR_MATCH:
+    case NVIRT_VMCS_CR3_TARGET_COUNT:
+    case NVIRT_VMCS_EXIT_CONTROLS:
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+    case NVIRT_VMCS_ENTRY_INTERRUPTION:
+    case NVIRT_VMCS_ENTRY_ERROR_CODE:
+    case NVIRT_VMCS_ENTRY_INSN_LENGTH:
+    case NVIRT_VMCS_PROC2_CONTROLS:
+    case NVIRT_VMCS_PLE_GAP:
+    case NVIRT_VMCS_PLE_WINDOW:
+    case NVIRT_VMCS_CR0_MASK:
+    case NVIRT_VMCS_CR4_MASK:
+    case NVIRT_VMCS_CR0_SHADOW:
+    case NVIRT_VMCS_CR4_SHADOW:
+    case NVIRT_VMCS_CR3_TARGET0:
+    case NVIRT_VMCS_CR3_TARGET1:
+    case NVIRT_VMCS_CR3_TARGET2:
+    case NVIRT_VMCS_CR3_TARGET3:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* MSR lists of hardware are L0's own. */
+static inline bool is_l0s(enum nvirt_vmcs_field field)
+{
+    switch (field) {
+    case NVIRT_VMCS_EXIT_MSR_STORE_ADDR:
+    case NVIRT_VMCS_EXIT_MSR_LOAD_ADDR:
+    case NVIRT_VMCS_ENTRY_MSR_LOAD_ADDR:
+    case NVIRT_VMCS_EXIT_MSR_STORE_COUNT:
+    case NVIRT_VMCS_EXIT_MSR_LOAD_COUNT:
+    case NVIRT_VMCS_ENTRY_MSR_LOAD_COUNT:
+        return true;
+    default:
+        return nvirt_vmcs_field_kind(field) == NVIRT_VMCS_KIND_HOST;
+    }
+}
+
+static inline void check_allowed(const struct world *w, const struct nvirt_vmcs *h,
+                                 const struct nvirt_vmcs *c)
+{
+    check_word(c->pin_controls, PIN_ALLOWED, w->caps.true_pin, "pin controls");
+    check_word(c->proc_controls, PROC_ALLOWED, w->caps.true_proc, "processor controls");
+    check_word(c->proc2_controls, PROC2_ALLOWED, w->caps.proc2, "secondary controls");
+    check_word(c->exit_controls, EXIT_ALLOWED, w->caps.true_exit, "exit controls");
+    check_word(c->entry_controls, ENTRY_ALLOWED, w->caps.true_entry, "entry controls");
+    REQUIRE(((h->exit_controls ^ c->exit_controls) & EXIT_HOSTS) == 0, "the host side of an exit",
+            c->exit_controls);
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
+
+        if (is_l0s(field)) {
+            REQUIRE(c->field[i] == h->field[i], nvirt_vmcs_field_name(field), c->field[i]);
+        } else if (nvirt_vmcs_field_kind(field) == NVIRT_VMCS_KIND_CONTROL && !may_be_used(field)) {
+            REQUIRE(c->field[i] == 0, nvirt_vmcs_field_name(field), c->field[i]);
+        }
+    }
+    REQUIRE(c->vmcs_link == NVIRT_VMX_NO_VMCS_LINK, "VMCS link", c->vmcs_link);
+}
+
+/* Hardware must take vmcs02: with the CPU's own capabilities it passes each rule of the manual. */
+static inline void check_acceptable(const struct world *w, const struct nvirt_vmcs *c)
+{
+    struct nvirt_vmx_caps cpu = w->caps;
+    struct nvi_vmx_check_out out = { .rule = NVI_VMX_RULE_NONE };
+    struct nvi_vmx_check_in in = {
+        .vmcs12 = c, .offer = &cpu, .l1_ia32e = true, .current = NVI_NO_VMCS };
+
+    cpu.cpu.physical_bits = 52; /* The fake machine's addresses. */
+    if (!nvi_vmx_check_controls(&in, &out) || !nvi_vmx_check_host(&in, &out) ||
+        !nvi_vmx_check_guest(&in, &out)) {
+        REQUIRE(false, nvi_vmx_rule_name(out.rule), c->entry_interruption);
+    }
+}
+
+/* The second stage of L2 maps memory of L1's, with rights that the host gives, and nothing else. */
+static inline void check_second_stage(struct world *w, uint64_t eptp, uint64_t l2gpa)
+{
+    struct hw_page page;
+    enum hw_result found = hw_ept_walk(w->port, eptp, l2gpa, &page);
+
+    REQUIRE(found != HW_RESERVED, "EPT02 is misconfigured", l2gpa);
+    if (found == HW_PAGE) {
+        REQUIRE(is_backed(w->port, page.hpa, page.rights), "L2 reaches what is not L1's", page.hpa);
+    }
+}
+
+static inline void check_roots(struct world *w, const struct nvirt_vmcs *h,
+                               const struct nvirt_vmcs *c)
+{
+    bool own_tag = (c->proc2_controls & NVIRT_VMX_PROC2_VPID) != 0;
+    bool known = false;
+
+    REQUIRE((c->proc2_controls & NVIRT_VMX_PROC2_EPT) != 0, "EPT is on", c->proc2_controls);
+    REQUIRE(is_table_page(w->port, c->eptp & 0x000ffffffffff000), "EPTP", c->eptp);
+    REQUIRE(((c->eptp ^ h->eptp) & 0x000ffffffffff000) != 0, "EPTP is not EPT01", c->eptp);
+    for (uint32_t i = 0; i < w->config.vpid_count; i++) {
+        known |= c->vpid == w->vpids[i];
+    }
+    REQUIRE(own_tag ? known : c->vpid == 0, "VPID from the pool", c->vpid);
+    REQUIRE(w->vm.pages_in_use <= w->vm.page_budget, "page budget", w->vm.pages_in_use);
+}
+
+/* vmcs01: nothing of L0's changes, whatever L1 does. Windows, IA-32e mode, the event to inject and
+ * the CR shadows are L1's state or nvirt's own. */
+static inline void check_vmcs01(const struct nvirt_vmcs *h, const struct nvirt_vmcs *image)
+{
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
+        uint64_t differs = image->field[i] ^ h->field[i];
+        enum nvirt_vmcs_kind kind = nvirt_vmcs_field_kind(field);
+
+        if (kind != NVIRT_VMCS_KIND_CONTROL && kind != NVIRT_VMCS_KIND_HOST) {
+            continue;
+        }
+        switch (field) {
+        case NVIRT_VMCS_PROC_CONTROLS:
+            differs &= ~PROC_WINDOWS;
+            break;
+        case NVIRT_VMCS_ENTRY_CONTROLS:
+            differs &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
+            break;
+        case NVIRT_VMCS_ENTRY_INTERRUPTION:
+        case NVIRT_VMCS_ENTRY_ERROR_CODE:
+        case NVIRT_VMCS_ENTRY_INSN_LENGTH:
+        case NVIRT_VMCS_CR0_SHADOW:
+        case NVIRT_VMCS_CR4_SHADOW:
+            differs = 0;
+            break;
+        default:
+            break;
+        }
+        REQUIRE(differs == 0, nvirt_vmcs_field_name(field), image->field[i]);
+    }
+}
+
+#endif
