@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Shows nvirt at work on emulated machines. Installs what is missing (Debian 12, root); everything it
-# makes lies under out/.
+# Shows nvirt at work on emulated machines. Installs what is missing (Debian 12, root); everything
+# it makes lies under out/.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/lib.sh"
 cd "$ROOT" || exit 1
@@ -10,10 +10,10 @@ usage() {
     cat <<'TEXT'
 examples/run.sh                       the demonstration: on an Intel and on an AMD machine a small
                                       hypervisor runs on nvirt, has a guest say hello, and measures
-examples/run.sh linux                 unmodified Linux as L1, whose KVM runs a guest: VMX with EPT and
-                                      with ept=0, SVM with NPT and with npt=0
-examples/run.sh boot IMAGE [ARGS...]  your own L1: a Multiboot 1 kernel or a Linux bzImage; ARGS are its
-                                      command line
+examples/run.sh linux                 unmodified Linux as L1, whose KVM runs a guest: VMX with EPT
+                                      and with ept=0, SVM with NPT and with npt=0
+examples/run.sh boot IMAGE [ARGS...]  your own L1: a Multiboot 1 kernel or a Linux bzImage; ARGS are
+                                      its command line
   --vendor vmx|svm     the machine's CPU: Intel on Bochs (default) or AMD on QEMU
   --initrd FILE        initrd of a bzImage
   --module "FILE ARGS" a further module for a Multiboot kernel; may be given again
@@ -91,7 +91,7 @@ raw() {
     cat
 }
 
-# --- The demonstration -------------------------------------------------------------------------------
+# --- The demonstration --------------------------------------------------------------------------
 
 show_bench() {
     sed -un -e 's/\r//' -e 's/^L[12] says: /    &/p' \
@@ -168,8 +168,8 @@ summary() {
     value_row "  pages pinned" nested roundtrip_cpuid pins
     flushes_row "  flushes: address/tag/root/all" roundtrip_cpuid
     echo
-    echo "  L1 on VMX does 8 VMREADs and 3 VMWRITEs a round trip, each an exit of its own; on SVM CLGI"
-    echo "  and STGI. More costs: $OUT/bench.md; logs: $BOOT/bench-*/"
+    echo "  L1 on VMX does 8 VMREADs and 3 VMWRITEs a round trip, each an exit of its own; on SVM"
+    echo "  CLGI and STGI. More costs: $OUT/bench.md; logs: $BOOT/bench-*/"
 }
 
 demo_failed() {
@@ -196,7 +196,7 @@ demo() {
     summary
 }
 
-# --- Linux ---------------------------------------------------------------------------------------------
+# --- Linux --------------------------------------------------------------------------------------
 
 show_linux() {
     sed -un -e 's/\r//' -e '/^\[/!s/^/    /p'
@@ -222,7 +222,9 @@ linux_one() {
         tail -n 15 "$dir/e9.txt" | sed 's/^/    | /'
     fi
     trip=$(sed -n 's/^L2 CPUID round trip: \([0-9]*\).*/\1/p' "$dir/log.txt" | tail -n 1)
-    flushes=$(for kind in address tag root all; do statistic "$dir" "flushes_$kind"; done | paste -sd /)
+    flushes=$(for kind in address tag root all; do
+        statistic "$dir" "flushes_$kind"
+    done | paste -sd /)
     LINUX_ROWS+=("$(printf '  %-26s %-22s %10s %12s %16s %6s' "$title" "${verdict:-none in time}" \
         "${trip:--}" "$(statistic "$dir" nested_exits)" "$flushes" "$(($(date +%s) - started))")")
 }
@@ -254,7 +256,7 @@ linux_version() {
     sed -n 's/^L1-LINUX: \([^,]*\),.*/\1/p' "$BOOT"/run-linux-*/log.txt | head -n 1
 }
 
-# --- An L1 of the user's -------------------------------------------------------------------------------
+# --- An L1 of the user's ------------------------------------------------------------------------
 
 # image_kind FILE: prints multiboot or bzimage.
 image_kind() {
@@ -371,7 +373,7 @@ run_boot() {
     boot_image
 }
 
-# --- ---------------------------------------------------------------------------------------------------
+# --- The command line ----------------------------------------------------------------------------
 
 case ${1-demo} in
 -h | --help | help)

@@ -37,7 +37,7 @@ void vmx_msr_bitmap_fill(uint8_t *bitmap);
 bool vmx_l1_rdmsr(uint32_t msr, uint64_t *value);
 bool vmx_l1_wrmsr(uint32_t msr, uint64_t value);
 
-/* The watch on ports for stats=1: set up once, and an exit it caused; true when that was carried out. */
+/* The watch on ports for stats=1: set up once; an exit it caused, true when carried out. */
 void vmx_io_init(void);
 bool vmx_io(const struct nvirt_vmx_exit *exit);
 

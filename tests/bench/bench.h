@@ -36,7 +36,7 @@ static inline void bench_mark(void)
 void bench_begin(void);
 void bench_end(const char *name, uint64_t count);
 
-/* Prints every counter as it is now, under the name "total", then the last line, and ends the run. */
+/* Prints every counter as it is now, named "total", then the last line, and ends the run. */
 _Noreturn void bench_finish(void);
 
 /*
@@ -55,7 +55,7 @@ static inline uint64_t bench_ticks(void)
 #define BENCH_COUNT 1000u
 #define BENCH_WARM 100u
 
-/* --- What L2 does (l2_code.c): ordinary code of this image that L2 reaches one to one ---------- */
+/* --- What L2 does (l2_code.c): ordinary code of this image that L2 reaches one to one --------- */
 
 /* Loops for ever, one CPUID or one hypercall each time round. */
 void l2_loop_cpuid(void);

@@ -54,7 +54,8 @@ bench_table() {
     local machine
     local -a sources=()
     for machine in "$@"; do
-        sources+=("$(bench_title "$machine")=$(bench_log "$machine" bare),$(bench_log "$machine" nested)")
+        sources+=("$(bench_title "$machine")=$(bench_log "$machine" bare),$(
+            bench_log "$machine" nested)")
     done
     {
         echo "# What nesting costs"

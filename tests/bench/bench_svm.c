@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench-svm: an L1 on AMD SVM that runs L2 as real hypervisors do (nested paging, an ASID of its own,
- * MSR and I/O permission maps, physical interrupts intercepted) and measures what its own work and
- * its L2's exits cost.
+ * bench-svm: an L1 on AMD SVM that runs L2 as real hypervisors do (nested paging, an ASID of its
+ * own, MSR and I/O permission maps, physical interrupts intercepted) and measures what its own work
+ * and its L2's exits cost.
  */
 #include "bench.h"
 #include "svm.h"

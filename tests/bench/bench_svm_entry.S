@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The switch to L2 and back on SVM: once with CLGI, VMRUN and STGI only, for a hypervisor that keeps
- * L2's half of the VMLOAD state on the CPU, and once with VMSAVE and VMLOAD of both sides, as
+ * The switch to L2 and back on SVM: once with CLGI, VMRUN and STGI only, for a hypervisor that
+ * keeps L2's half of the VMLOAD state on the CPU, and once with VMSAVE and VMLOAD of both sides, as
  * [APM 2 "Basic Operation"] has it and as most hypervisors do.
  */
 #define G_VMCB 120

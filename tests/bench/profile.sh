@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Where one nested round trip spends its instructions: boots a benchmark image under the example host
-# on Bochs, traces from one exit of L2 to the next, prints instructions, VMREADs and VMWRITEs by
-# function, then the fields of the VMCS by use.
+# Where one nested round trip spends its instructions: boots a benchmark image under the example
+# host on Bochs, traces from one exit of L2 to the next, prints instructions, VMREADs and VMWRITEs
+# by function, then the fields of the VMCS by use.
 #
 #   tests/bench/profile.sh [vmx|svm]
 set -u

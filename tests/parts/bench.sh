@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Costs: the benchmark images on each emulated machine, bare and nested; a table in $OUT/bench.md, and
-# the counts that must hold (tests/bench/budgets.txt), which repeat exactly.
+# Costs: the benchmark images on each emulated machine, bare and nested; a table in $OUT/bench.md,
+# and the counts that must hold (tests/bench/budgets.txt), which repeat exactly.
 # shellcheck disable=SC2086
 need_packages $PACKAGES_BOOT || exit 1
 . "$ROOT/tests/boot/boots.sh"
