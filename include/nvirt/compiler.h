@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * The one place where the public headers depend on the compiler: attributes, the freestanding
  * standard headers (or the kernel's replacement for them), and C++ linkage.
  */
@@ -15,6 +16,10 @@
 #include <stdint.h>
 #endif
 
+/** @name C++
+ * NVIRT_BEGIN_DECLS and NVIRT_END_DECLS give declarations C linkage; NVIRT_STATIC_ASSERT(condition,
+ * text) fails to compile with text when condition is false.
+ * @{ */
 #ifdef __cplusplus
 #define NVIRT_BEGIN_DECLS extern "C" {
 #define NVIRT_END_DECLS }
@@ -24,10 +29,13 @@
 #define NVIRT_END_DECLS
 #define NVIRT_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
+/** @} */
 
 /** A result that must be looked at. */
 #define NVIRT_NODISCARD __attribute__((warn_unused_result))
+/** A function that does not return. */
 #define NVIRT_NORETURN __attribute__((noreturn))
+/** A function that takes a printf() format: numbers of that argument and of the first formatted. */
 #define NVIRT_PRINTF(format_index, first_argument)                                                 \
     __attribute__((format(printf, format_index, first_argument)))
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * Exit verdicts and injectable events: the vocabulary both vendors' exit calls share.
  */
 #ifndef NVIRT_EVENT_H
@@ -16,23 +17,27 @@ enum nvirt_verdict {
     NVIRT_VERDICT_L2,       /**< An exit of L2 that L1 did not ask for and the host must handle, for
                                  the level that runs (an interrupt of the host's, an MSR or CPUID
                                  the host intercepts). */
-    NVIRT_VERDICT_L1_SHUTDOWN /**< L1 met a shutdown or VMX abort: the vCPU is over until reset. */
+    NVIRT_VERDICT_L1_SHUTDOWN /**< L1 met a shutdown that nvirt saw: a triple fault, a VMX abort, a
+                                   shutdown of L2 that L1 does not intercept. The vCPU is over until
+                                   it is reset; on VMX it cannot be prepared before. A SHUTDOWN exit
+                                   that L1 itself took on SVM is NVIRT_VERDICT_L1. */
 };
 
-/** Event types: the encoding both vendors share for injection [SDM 3C "VM-Entry Controls for Event Injection"]. */
+/** Event types: the encoding both vendors share for injection [SDM 3C "VM-Entry Controls for Event
+ *  Injection"] [APM 2 "Event Injection"]. */
 enum nvirt_event_type {
-    NVIRT_EVENT_INTERRUPT = 0,
-    NVIRT_EVENT_NMI = 2,
-    NVIRT_EVENT_EXCEPTION = 3
+    NVIRT_EVENT_INTERRUPT = 0, /**< External interrupt, acknowledged. */
+    NVIRT_EVENT_NMI = 2,       /**< NMI. */
+    NVIRT_EVENT_EXCEPTION = 3  /**< Exception that hardware would raise. */
 };
 
 /** An event for the vCPU. */
 struct nvirt_event {
-    enum nvirt_event_type type;
-    uint8_t vector;         /**< 2 for an NMI. */
-    bool has_error_code;    /**< Exceptions only. */
-    uint32_t error_code;
-    uint64_t address;       /**< #PF only: the faulting linear address (CR2). */
+    enum nvirt_event_type type; /**< What it is. */
+    uint8_t vector;             /**< 0 to 255; 0 to 31 but 2 for an exception; 2 for an NMI. */
+    bool has_error_code;        /**< Exceptions only: true for those that push one, #PF included. */
+    uint32_t error_code;        /**< What is pushed then; nothing is pushed in real mode. */
+    uint64_t address;           /**< #PF only: the faulting linear address (CR2). */
 };
 
 NVIRT_END_DECLS

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file
- * nvirt: nested virtualization for any hypervisor, on Intel VMX and AMD SVM. Includes everything.
+ * nvirt: nested virtualization for any hypervisor, on Intel VMX and AMD SVM. Includes every public
+ * header but nvirt/x86.h (bits of registers, for who wants them).
  *
  * # The run loop
  *
@@ -61,9 +62,10 @@
  * L1 sees a CPU with VMX or SVM, so what belongs to these beyond their instructions must be there:
  *
  *   - **VMX**: CR4.VMXE and the fixed bits of CR0 and CR4 (own the bits nvirt_vmx_cr0_owned() and
- *     nvirt_vmx_cr4_owned() name: nvirt emulates the exits); IA32_FEATURE_CONTROL and the capability
- *     MSRs (nvirt_vmx_msr_bitmap_require(): nvirt answers them). vmcs01 needs "save debug controls"
- *     and save and load of IA32_PAT and IA32_EFER in its exit and entry controls, and EPT.
+ *     nvirt_vmx_cr4_owned() name: nvirt emulates the exits); IA32_FEATURE_CONTROL and the
+ *     capability MSRs (nvirt_vmx_msr_bitmap_require(): nvirt answers them). vmcs01 needs "save
+ *     debug controls" and save and load of IA32_PAT and IA32_EFER in its exit and entry controls,
+ *     and EPT.
  *   - **SVM**: EFER.SVME, VM_CR and VM_HSAVE_PA (nvirt_svm_msrpm_require()); all SVM instructions
  *     intercepted (nvirt_svm_intercepts_require()); nested paging in vmcb01.
  *   - CPUID shows L1 the feature (CPUID.1:ECX.VMX, or 8000_0001:ECX.SVM and leaf 8000_000A by
@@ -74,11 +76,11 @@
  * switch from L2 to L1 the exit struct says that a branch-predictor barrier belongs there.
  *
  * A host that passes physical interrupts through to L1 still owes it the architecture. On SVM none
- * may arrive while L1's GIF is 0: nvirt_svm_run::host_if and vmcb01 as nvirt_svm_prepare() leaves it
- * see to that for interrupts, and an NMI the host takes itself goes through nvirt_svm_inject(). On VMX
- * an NMI that hits in L0 goes through nvirt_vmx_inject(), also one that hits between the last check
- * and the entry. An INIT exit is a reset of L1: nvirt_vmx_reset() or nvirt_svm_reset(), then the
- * host sets L1's registers.
+ * may arrive while L1's GIF is 0: nvirt_svm_run::host_if and vmcb01 as nvirt_svm_prepare() leaves
+ * it see to that for interrupts, and an NMI the host takes itself goes through nvirt_svm_inject().
+ * On VMX an NMI that hits in L0 goes through nvirt_vmx_inject(), also one that hits between the
+ * last check and the entry. An INIT exit is a reset of L1: nvirt_vmx_reset() or nvirt_svm_reset(),
+ * then the host sets L1's registers.
  *
  * # Memory, time, concurrency
  *

@@ -138,8 +138,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_vmcb01_changed(struct nvirt_svm_vcpu
 /** What the host executes next. */
 struct nvirt_svm_run {
     nvirt_hpa vmcb;       /**< For VMRUN. */
-    nvirt_hpa state_vmcb; /**< For VMLOAD before and VMSAVE after: always vmcb01, for the state that L1
-                               and L2 share (FS, GS, TR, LDTR, KERNEL_GS_BASE, STAR, SYSENTER). */
+    nvirt_hpa state_vmcb; /**< For VMLOAD before and VMSAVE after: always vmcb01, for the state that
+                               L1 and L2 share (FS, GS, TR, LDTR, KERNEL_GS_BASE, STAR and so
+                               on, SYSENTER) [APM 2 "VMSAVE and VMLOAD Instructions"]. */
     bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it
                                decides on physical interrupts where V_INTR_MASKING is set. */
     uint32_t level;       /**< The level that will run: 1 or 2. */

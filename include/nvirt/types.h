@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * Types shared by every module: one C type per address space, the status that host-facing calls
  * return, general-purpose registers, and the counters. Nothing here knows a vendor.
  */
@@ -10,30 +11,39 @@
 
 NVIRT_BEGIN_DECLS
 
+/** @name Page of 4 KiB, the unit of all tables and control structures
+ * @{ */
 #define NVIRT_PAGE_SHIFT 12u
 #define NVIRT_PAGE_SIZE UINT64_C(4096)
 #define NVIRT_PAGE_MASK (~(NVIRT_PAGE_SIZE - 1))
+/** @} */
 
 /** A physical address of the machine: what hardware puts on the bus. */
 typedef struct nvirt_hpa {
-    uint64_t value;
+    uint64_t value; /**< The address. */
 } nvirt_hpa;
 
 /** A physical address as L1 sees it: translated to nvirt_hpa by the host's own tables. */
 typedef struct nvirt_l1gpa {
-    uint64_t value;
+    uint64_t value; /**< The address. */
 } nvirt_l1gpa;
 
-/** A physical address as L2 sees it: translated to nvirt_l1gpa by EPT12 or NPT12, if L1 uses one. */
+/** A physical address as L2 sees it: translated to nvirt_l1gpa by EPT12 or NPT12, if L1 uses one,
+ *  else the same number. */
 typedef struct nvirt_l2gpa {
-    uint64_t value;
+    uint64_t value; /**< The address. */
 } nvirt_l2gpa;
 
 /** A linear address of L1 or L2, after segmentation. */
 typedef struct nvirt_gva {
-    uint64_t value;
+    uint64_t value; /**< The address. */
 } nvirt_gva;
 
+/**
+ * Makes an address of this space.
+ * @param value the number.
+ * @return it, as nvirt_hpa.
+ */
 static inline nvirt_hpa nvirt_hpa_make(uint64_t value)
 {
     nvirt_hpa address;
@@ -42,6 +52,11 @@ static inline nvirt_hpa nvirt_hpa_make(uint64_t value)
     return address;
 }
 
+/**
+ * Makes an address of this space.
+ * @param value the number.
+ * @return it, as nvirt_l1gpa.
+ */
 static inline nvirt_l1gpa nvirt_l1gpa_make(uint64_t value)
 {
     nvirt_l1gpa address;
@@ -50,6 +65,11 @@ static inline nvirt_l1gpa nvirt_l1gpa_make(uint64_t value)
     return address;
 }
 
+/**
+ * Makes an address of this space.
+ * @param value the number.
+ * @return it, as nvirt_l2gpa.
+ */
 static inline nvirt_l2gpa nvirt_l2gpa_make(uint64_t value)
 {
     nvirt_l2gpa address;
@@ -58,6 +78,11 @@ static inline nvirt_l2gpa nvirt_l2gpa_make(uint64_t value)
     return address;
 }
 
+/**
+ * Makes an address of this space.
+ * @param value the number.
+ * @return it, as nvirt_gva.
+ */
 static inline nvirt_gva nvirt_gva_make(uint64_t value)
 {
     nvirt_gva address;
@@ -77,15 +102,21 @@ enum nvirt_status {
     NVIRT_ERR_SIZE,        /**< The memory given is smaller than the object needs. */
     NVIRT_ERR_RANGE,       /**< A number is outside its documented range. */
     NVIRT_ERR_STATE,       /**< The call does not fit the object's present state. */
-    NVIRT_ERR_CAPABILITY,  /**< The CPU, as described by the capability struct, lacks a necessity. */
+    NVIRT_ERR_CAPABILITY,  /**< The CPU, by its capability struct, lacks a necessity. */
     NVIRT_ERR_NO_PAGE,     /**< The port had no page to give, or the VM's page budget is used up. */
     NVIRT_ERR_NO_MAPPING,  /**< The L1 address has no memory behind it. */
-    NVIRT_ERR_RETRY,       /**< The host changes this mapping right now: ask again. */
+    NVIRT_ERR_RETRY,       /**< A mapping is being changed right now: ask again. */
     NVIRT_ERR_HARDWARE,    /**< An instruction failed that must not fail in the documented state. */
-    NVIRT_ERR_UNSUPPORTED  /**< The port does not offer this. */
+    NVIRT_ERR_UNSUPPORTED  /**< The port does not offer this; no call of nvirt answers it. */
 };
 
-/** The name of a status, for messages. Never null, also for numbers that are no status. */
+/**
+ * The name of a status, for messages.
+ * @param status any number.
+ * @return a constant string, "unknown status" for a number that is none; never null.
+ *
+ * Pure: any CPU, at any time.
+ */
 const char *nvirt_status_name(enum nvirt_status status);
 
 /** Index into nvirt_gprs: the register numbers of ModRM and of the exit qualification. */
@@ -118,9 +149,10 @@ struct nvirt_gprs {
     uint64_t r[NVIRT_GPR_COUNT];
 };
 
-/*
+/**
  * The counters: one row each, NVIRT_COUNTER(name, what it counts).
- * All count since the vCPU was initialised, and never wrap in practice (64 bits).
+ * All count since the vCPU was initialised (shadow_pages goes down too), and never wrap in practice
+ * (64 bits).
  */
 #define NVIRT_COUNTERS(NVIRT_COUNTER)                                                              \
     NVIRT_COUNTER(exits_l1, "exits taken while L1 ran")                                            \
@@ -158,7 +190,13 @@ struct nvirt_stats {
 /** Number of counters in struct nvirt_stats. */
 #define NVIRT_STATS_COUNT (sizeof(struct nvirt_stats) / sizeof(uint64_t))
 
-/** Name of counter @p index (its order in struct nvirt_stats), or null when out of range. */
+/**
+ * The name of a counter, for messages.
+ * @param index its place in struct nvirt_stats, from 0.
+ * @return a constant string; null from NVIRT_STATS_COUNT on.
+ *
+ * Pure: any CPU, at any time.
+ */
 const char *nvirt_stats_name(size_t index);
 
 NVIRT_END_DECLS

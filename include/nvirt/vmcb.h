@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * The VMCB as a plain struct with hardware's layout, and the numbers of AMD SVM: exit codes (which
  * are the intercept bits too), virtual-interrupt and event-injection words, TLB_CONTROL, MSRs, and
  * what a CPU can do. Generated from the rows of vmcb_fields.def.
  *
  * Change fields through nvirt_vmcb_set_*(): they clear the clean bit that covers the field, and do
  * nothing when the value stays [APM 2 "VMCB State Caching"].
+ *
+ * Everything here is data and pure functions on the caller's memory: any CPU may call them at any
+ * time on a VMCB that no CPU is running and nobody else changes. Pointers to a VMCB must not be
+ * null. A name that ends in _SHIFT is the lowest bit's number of the mask before it.
  */
 #ifndef NVIRT_VMCB_H
 #define NVIRT_VMCB_H
@@ -14,15 +19,17 @@
 
 NVIRT_BEGIN_DECLS
 
-/** A segment register in the VMCB. The attributes are bits 55:52 and 47:40 of the descriptor, packed. */
+/** A segment register in the VMCB. The attributes are bits 55:52 and 47:40 of the descriptor,
+ *  packed. */
 struct nvirt_vmcb_segment {
-    uint16_t selector;
-    uint16_t attrib;
-    uint32_t limit;
-    uint64_t base;
+    uint16_t selector; /**< Visible part. */
+    uint16_t attrib;   /**< NVIRT_VMCB_SEG_*. */
+    uint32_t limit;    /**< In bytes, expanded. */
+    uint64_t base;     /**< Linear address. */
 };
 
-/* Attribute bits of a segment in the VMCB [APM 2 "Segment State in the VMCB"]. */
+/** @name Attribute bits of a segment in the VMCB [APM 2 "Segment State in the VMCB"]
+ * @{ */
 #define NVIRT_VMCB_SEG_TYPE 0x000fu
 #define NVIRT_VMCB_SEG_S 0x0010u
 #define NVIRT_VMCB_SEG_DPL 0x0060u
@@ -32,6 +39,7 @@ struct nvirt_vmcb_segment {
 #define NVIRT_VMCB_SEG_L 0x0200u
 #define NVIRT_VMCB_SEG_DB 0x0400u
 #define NVIRT_VMCB_SEG_G 0x0800u
+/** @} */
 
 /** The VMCB: one page, control area and state save area [APM 2 "Layout of VMCB"]. */
 struct nvirt_vmcb {
@@ -55,8 +63,8 @@ struct nvirt_vmcb {
 #undef NVIRT_VMCB_LAYOUT
 NVIRT_STATIC_ASSERT(sizeof(struct nvirt_vmcb) == 4096, "a VMCB is one page");
 
-/* ---- clean bits [APM 2 "VMCB Clean Field"] ---- */
-
+/** @name Clean bits [APM 2 "VMCB Clean Field"]
+ * @{ */
 #define NVIRT_VMCB_CLEAN_NEVER 0u
 #define NVIRT_VMCB_CLEAN_INTERCEPTS (1u << 0)
 #define NVIRT_VMCB_CLEAN_IOPM (1u << 1)
@@ -73,6 +81,7 @@ NVIRT_STATIC_ASSERT(sizeof(struct nvirt_vmcb) == 4096, "a VMCB is one page");
 #define NVIRT_VMCB_CLEAN_CET (1u << 12)
 /** All groups; what may be set once the CPU has run this VMCB and nothing was changed. */
 #define NVIRT_VMCB_CLEAN_ALL 0x1fffu
+/** @} */
 
 /* ---- accessors ---- */
 
@@ -96,19 +105,31 @@ NVIRT_STATIC_ASSERT(sizeof(struct nvirt_vmcb) == 4096, "a VMCB is one page");
     }
 #include <nvirt/vmcb_fields.def>
 
+/* nvirt_vmcb_set_NAME(vmcb, value), one per field: see the head of this file. */
+
 /** Words of intercept bits. */
 #define NVIRT_VMCB_INTERCEPT_WORDS 6u
 /** Intercept bits there are; each is the exit code that it causes. */
 #define NVIRT_VMCB_INTERCEPT_COUNT (NVIRT_VMCB_INTERCEPT_WORDS * 32u)
 
-/** Whether exit @p code (an enum nvirt_svm_exit_code below NVIRT_VMCB_INTERCEPT_COUNT) is on. */
+/**
+ * Whether an exit is intercepted.
+ * @param vmcb the VMCB.
+ * @param code an exit code; one from NVIRT_VMCB_INTERCEPT_COUNT on is never intercepted.
+ * @return true when its bit is set.
+ */
 static inline bool nvirt_vmcb_intercepts(const struct nvirt_vmcb *vmcb, uint32_t code)
 {
     return code < NVIRT_VMCB_INTERCEPT_COUNT &&
            ((vmcb->intercepts[code / 32u] >> (code % 32u)) & 1u) != 0;
 }
 
-/** Replaces one word of intercept bits. */
+/**
+ * Replaces one word of intercept bits.
+ * @param vmcb the VMCB.
+ * @param word below NVIRT_VMCB_INTERCEPT_WORDS; another does nothing.
+ * @param value exit codes 32 * word and up, lowest bit first.
+ */
 static inline void nvirt_vmcb_set_intercept_word(struct nvirt_vmcb *vmcb, uint32_t word,
                                                  uint32_t value)
 {
@@ -118,7 +139,12 @@ static inline void nvirt_vmcb_set_intercept_word(struct nvirt_vmcb *vmcb, uint32
     }
 }
 
-/** Turns exit @p code on or off; an out-of-range code does nothing. */
+/**
+ * Turns the interception of an exit on or off.
+ * @param vmcb the VMCB.
+ * @param code an exit code below NVIRT_VMCB_INTERCEPT_COUNT; another does nothing.
+ * @param on true to intercept.
+ */
 static inline void nvirt_vmcb_intercept(struct nvirt_vmcb *vmcb, uint32_t code, bool on)
 {
     uint32_t word = code / 32u;
@@ -133,7 +159,7 @@ static inline void nvirt_vmcb_intercept(struct nvirt_vmcb *vmcb, uint32_t code, 
 
 /* ---- exit codes ---- */
 
-/*
+/**
  * NVIRT_SVM_EXIT(name, code): every exit code of [APM 2 "SVM Intercept Exit Codes"]. Codes below
  * 0xc0 are intercept bits of the VMCB at the same number; CR and DR codes are bases: the register's
  * number is added.
@@ -211,6 +237,7 @@ static inline void nvirt_vmcb_intercept(struct nvirt_vmcb *vmcb, uint32_t code, 
     NVIRT_SVM_EXIT(AVIC_NOACCEL, 0x402)                                                            \
     NVIRT_SVM_EXIT(VMGEXIT, 0x403)
 
+/** Exit codes, by the rows of NVIRT_SVM_EXITS. */
 enum nvirt_svm_exit_code {
 #define NVIRT_SVM_EXIT(name, code) NVIRT_SVM_EXIT_##name = (code),
     NVIRT_SVM_EXITS(NVIRT_SVM_EXIT)
@@ -225,7 +252,8 @@ enum nvirt_svm_exit_code {
 /** VMEXIT_BUSY: the VMSA was in use by another CPU. */
 #define NVIRT_SVM_EXIT_BUSY (~UINT64_C(1))
 
-/* EXITINFO1 of a nested page fault [APM 2 "Nested versus Guest Page Faults, Fault Ordering"]. */
+/** @name EXITINFO1 of a nested page fault [APM 2 "Nested versus Guest Page Faults, Fault Ordering"]
+ * @{ */
 #define NVIRT_SVM_NPF_P NVIRT_BIT(0)
 #define NVIRT_SVM_NPF_RW NVIRT_BIT(1)
 #define NVIRT_SVM_NPF_US NVIRT_BIT(2)
@@ -234,9 +262,10 @@ enum nvirt_svm_exit_code {
 #define NVIRT_SVM_NPF_SS NVIRT_BIT(6)
 #define NVIRT_SVM_NPF_FINAL NVIRT_BIT(32) /**< While translating the guest's final address. */
 #define NVIRT_SVM_NPF_TABLE NVIRT_BIT(33) /**< While walking the guest's page tables. */
+/** @} */
 
-/* ---- int_ctl [APM 2 "Virtualizing the Local APIC", "Layout of VMCB"] ---- */
-
+/** @name int_ctl [APM 2 "Virtualizing the Local APIC"; "Layout of VMCB"]
+ * @{ */
 #define NVIRT_SVM_V_TPR NVIRT_BITS(7, 0)
 #define NVIRT_SVM_V_IRQ NVIRT_BIT(8)
 #define NVIRT_SVM_V_GIF NVIRT_BIT(9)
@@ -252,13 +281,16 @@ enum nvirt_svm_exit_code {
 #define NVIRT_SVM_AVIC_ENABLE NVIRT_BIT(31)
 #define NVIRT_SVM_V_INTR_VECTOR NVIRT_BITS(39, 32)
 #define NVIRT_SVM_V_INTR_VECTOR_SHIFT 32u
+/** @} */
 
-/* int_state */
+/** @name int_state [APM 2 "Interrupt Shadows"]
+ * @{ */
 #define NVIRT_SVM_INTERRUPT_SHADOW NVIRT_BIT(0)
 #define NVIRT_SVM_GUEST_INTERRUPT_MASK NVIRT_BIT(1)
+/** @} */
 
-/* ---- EVENTINJ and EXITINTINFO [APM 2 "Event Injection"] ---- */
-
+/** @name EVENTINJ and EXITINTINFO [APM 2 "Event Injection"]
+ * @{ */
 #define NVIRT_SVM_EVENT_VECTOR NVIRT_BITS(7, 0)
 #define NVIRT_SVM_EVENT_TYPE NVIRT_BITS(10, 8)
 #define NVIRT_SVM_EVENT_TYPE_SHIFT 8u
@@ -266,23 +298,26 @@ enum nvirt_svm_exit_code {
 #define NVIRT_SVM_EVENT_RESERVED NVIRT_BITS(30, 12)
 #define NVIRT_SVM_EVENT_VALID NVIRT_BIT(31)
 #define NVIRT_SVM_EVENT_ERROR_SHIFT 32u
+/** @} */
 
+/** Types of events in EVENTINJ and EXITINTINFO [APM 2 "Event Injection"]. */
 enum nvirt_svm_event_type {
-    NVIRT_SVM_EVENT_INTR = 0,
-    NVIRT_SVM_EVENT_NMI = 2,
-    NVIRT_SVM_EVENT_EXCEPTION = 3,
-    NVIRT_SVM_EVENT_SOFTWARE = 4
+    NVIRT_SVM_EVENT_INTR = 0,      /**< External or virtual interrupt. */
+    NVIRT_SVM_EVENT_NMI = 2,       /**< NMI. */
+    NVIRT_SVM_EVENT_EXCEPTION = 3, /**< Fault or trap. */
+    NVIRT_SVM_EVENT_SOFTWARE = 4   /**< INTn instruction. */
 };
 
-/* ---- TLB_CONTROL [APM 2 "TLB Flush"] ---- */
-
+/** @name TLB_CONTROL [APM 2 "TLB Flush"]
+ * @{ */
 #define NVIRT_SVM_TLB_NOTHING 0u
 #define NVIRT_SVM_TLB_ALL 1u
 #define NVIRT_SVM_TLB_ASID 3u
 #define NVIRT_SVM_TLB_ASID_NOT_GLOBAL 7u
+/** @} */
 
-/* ---- np_control, virt_ext ---- */
-
+/** @name np_control [APM 2 "Layout of VMCB"]
+ * @{ */
 #define NVIRT_SVM_NP_ENABLE NVIRT_BIT(0)
 #define NVIRT_SVM_SEV_ENABLE NVIRT_BIT(1)
 #define NVIRT_SVM_SEV_ES_ENABLE NVIRT_BIT(2)
@@ -291,9 +326,13 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_VTE_ENABLE NVIRT_BIT(5)
 #define NVIRT_SVM_RO_GPT_ENABLE NVIRT_BIT(6)
 #define NVIRT_SVM_INVLPGB_ENABLE NVIRT_BIT(7)
+/** @} */
 
+/** @name virt_ext [APM 2 "Layout of VMCB"]
+ * @{ */
 #define NVIRT_SVM_LBR_ENABLE NVIRT_BIT(0)
 #define NVIRT_SVM_VIRTUAL_VMLOAD NVIRT_BIT(1)
+/** @} */
 
 /* ---- permission maps ---- */
 
@@ -302,8 +341,8 @@ enum nvirt_svm_event_type {
 /** Bytes of the I/O permission map: 64 Kbit, and three more bits for accesses that wrap. */
 #define NVIRT_SVM_IOPM_BYTES 12288u
 
-/* ---- MSRs and register bits ---- */
-
+/** @name MSRs [APM 2 "SVM Related MSRs"]
+ * @{ */
 #define NVIRT_SVM_MSR_PAT 0x277u
 #define NVIRT_SVM_MSR_EFER 0xc0000080u
 #define NVIRT_SVM_MSR_STAR 0xc0000081u
@@ -318,7 +357,10 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_MSR_SMM_CTL 0xc0010116u
 #define NVIRT_SVM_MSR_HSAVE_PA 0xc0010117u
 #define NVIRT_SVM_MSR_KEY 0xc0010118u
+/** @} */
 
+/** @name Bits of EFER [APM 2 "Extended Feature Enable Register (EFER)"]
+ * @{ */
 #define NVIRT_SVM_EFER_SCE NVIRT_BIT(0)
 #define NVIRT_SVM_EFER_LME NVIRT_BIT(8)
 #define NVIRT_SVM_EFER_LMA NVIRT_BIT(10)
@@ -331,15 +373,19 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_EFER_INTWB NVIRT_BIT(18)
 #define NVIRT_SVM_EFER_UAIE NVIRT_BIT(20)
 #define NVIRT_SVM_EFER_AIBRSE NVIRT_BIT(21)
+/** @} */
 
+/** @name Bits of VM_CR [APM 2 "SVM Related MSRs"]
+ * @{ */
 #define NVIRT_SVM_VM_CR_DPD NVIRT_BIT(0)
 #define NVIRT_SVM_VM_CR_R_INIT NVIRT_BIT(1)
 #define NVIRT_SVM_VM_CR_DIS_A20M NVIRT_BIT(2)
 #define NVIRT_SVM_VM_CR_LOCK NVIRT_BIT(3)
 #define NVIRT_SVM_VM_CR_SVMDIS NVIRT_BIT(4)
+/** @} */
 
-/* ---- CPUID 8000_000A EDX ---- */
-
+/** @name CPUID 8000_000A EDX [APM 2 "Determining Support for SVM"]
+ * @{ */
 #define NVIRT_SVM_FEATURE_NP (1u << 0)
 #define NVIRT_SVM_FEATURE_LBR (1u << 1)
 #define NVIRT_SVM_FEATURE_SVM_LOCK (1u << 2)
@@ -357,17 +403,18 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_FEATURE_SPEC_CTRL (1u << 20)
 #define NVIRT_SVM_FEATURE_VNMI (1u << 25)
 #define NVIRT_SVM_FEATURE_ADDRESS_CHECK (1u << 28)
+/** @} */
 
 /** What a CPU can do, or what L1 is shown; from CPUID (nvirt_svm_caps_decode()). */
 struct nvirt_svm_caps {
     uint32_t asid_count;   /**< Number of ASIDs, ASID 0 included: CPUID 8000_000A EBX. */
     uint32_t features;     /**< NVIRT_SVM_FEATURE_*: CPUID 8000_000A EDX. */
-    uint8_t revision;      /**< CPUID 8000_000A EAX. */
-    uint8_t physical_bits; /**< CPUID 8000_0008 EAX 7:0. */
+    uint8_t revision;      /**< CPUID 8000_000A EAX 7:0. */
+    uint8_t physical_bits; /**< CPUID 8000_0008 EAX 7:0; 36 where that is not 32 to 52. */
     uint8_t linear_bits;   /**< 48 or 57. */
     bool pages_1g;         /**< 1 GiB pages. */
-    bool long_mode;
-    bool nx;
+    bool long_mode;        /**< EFER.LME exists. */
+    bool nx;               /**< No-execute pages, EFER.NXE exists. */
     bool pse36;            /**< 40-bit addresses in 4 MiB pages. */
     uint64_t efer_valid;   /**< EFER bits that may be 1. */
     uint64_t cr4_valid;    /**< CR4 bits that may be 1. */
@@ -375,17 +422,19 @@ struct nvirt_svm_caps {
 
 /** The CPUID leaves that describe SVM and the registers that VMRUN checks. */
 struct nvirt_svm_cpuid {
-    uint32_t ecx_1, edx_1;             /**< Leaf 1. */
-    uint32_t ebx_7, ecx_7, edx_7;      /**< Leaf 7, subleaf 0; 0 when there is none. */
-    uint32_t ecx_80000001, edx_80000001;
-    uint32_t eax_80000008, ebx_80000008;
-    uint32_t eax_8000000a, ebx_8000000a, edx_8000000a;
-    uint32_t eax_80000021;             /**< 0 when there is none. */
+    uint32_t ecx_1, edx_1;                             /**< Leaf 1. */
+    uint32_t ebx_7, ecx_7, edx_7;                      /**< Leaf 7, subleaf 0; 0 without one. */
+    uint32_t ecx_80000001, edx_80000001;               /**< Leaf 8000_0001. */
+    uint32_t eax_80000008, ebx_80000008;               /**< Leaf 8000_0008. */
+    uint32_t eax_8000000a, ebx_8000000a, edx_8000000a; /**< Leaf 8000_000A. */
+    uint32_t eax_80000021;                             /**< Leaf 8000_0021; 0 without one. */
 };
 
 /**
  * Turns CPUID leaves into a capability struct. For the CPU: leaves as the host reads them; what L1
  * is offered is made from it by nvirt_svm_caps_offer().
+ * @param cpuid the leaves, a register that the CPU does not have as 0.
+ * @param caps the result; written on NVIRT_OK only.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_CAPABILITY when the CPU announces no SVM.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_caps_decode(const struct nvirt_svm_cpuid *cpuid,

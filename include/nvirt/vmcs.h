@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * The VMCS as a plain struct generated from one table of fields, and the names of everything in it:
- * control bits, exit reasons, error numbers, states, capability MSRs. Pure data and pure functions;
- * safe to call from any CPU at any time.
+ * control bits, exit reasons, error numbers, states, capability MSRs. Pure data and pure functions:
+ * any CPU may call them at any time, none needs VMX operation or a current VMCS, none fails but as
+ * documented. Structures that pointers name must not change during the call.
+ *
+ * Constants are named by the manual's words; each group names its section. A name that ends in
+ * _SHIFT is the lowest bit's number of the mask before it.
  */
 #ifndef NVIRT_VMCS_H
 #define NVIRT_VMCS_H
@@ -20,7 +25,7 @@ enum nvirt_vmcs_field {
     NVIRT_VMCS_FIELD_COUNT
 };
 
-/* C++ knows anonymous members of a struct as an extension only. */
+/** C++ knows anonymous members of a struct as an extension only. */
 #ifdef __cplusplus
 #define NVIRT_VMCS_ANONYMOUS __extension__
 #else
@@ -37,7 +42,7 @@ struct nvirt_vmcs {
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) uint64_t member;
 #include <nvirt/vmcs_fields.def>
         };
-        uint64_t field[NVIRT_VMCS_FIELD_COUNT];
+        uint64_t field[NVIRT_VMCS_FIELD_COUNT]; /**< The same, by enum nvirt_vmcs_field. */
     };
 };
 
@@ -49,61 +54,87 @@ enum nvirt_vmcs_width {
     NVIRT_VMCS_WIDTH_16 = 0,
     NVIRT_VMCS_WIDTH_64 = 1,
     NVIRT_VMCS_WIDTH_32 = 2,
-    NVIRT_VMCS_WIDTH_NATURAL = 3
+    NVIRT_VMCS_WIDTH_NATURAL = 3 /**< 64 bits on CPUs with Intel 64 architecture. */
 };
 
 /** Kind of a field, as bits 11:10 of its encoding say it. */
 enum nvirt_vmcs_kind {
-    NVIRT_VMCS_KIND_CONTROL = 0,
-    NVIRT_VMCS_KIND_EXIT = 1, /**< Read-only data. */
-    NVIRT_VMCS_KIND_GUEST = 2,
-    NVIRT_VMCS_KIND_HOST = 3
+    NVIRT_VMCS_KIND_CONTROL = 0, /**< Control. */
+    NVIRT_VMCS_KIND_EXIT = 1,    /**< Read-only data. */
+    NVIRT_VMCS_KIND_GUEST = 2,   /**< Guest state. */
+    NVIRT_VMCS_KIND_HOST = 3     /**< Host state. */
 };
 
 /** What must be looked at again when the field changes. */
 enum nvirt_vmcs_group {
-    NVIRT_VMCS_GROUP_CONTROLS = 0,
-    NVIRT_VMCS_GROUP_POINTERS,
-    NVIRT_VMCS_GROUP_EVENT,
-    NVIRT_VMCS_GROUP_REGISTERS,
-    NVIRT_VMCS_GROUP_SEGMENTS,
-    NVIRT_VMCS_GROUP_STATE,
-    NVIRT_VMCS_GROUP_HOST,
-    NVIRT_VMCS_GROUP_EXIT,
-    NVIRT_VMCS_GROUP_COUNT
+    NVIRT_VMCS_GROUP_CONTROLS = 0, /**< Control words, masks, shadows, counts. */
+    NVIRT_VMCS_GROUP_POINTERS,     /**< Physical addresses. */
+    NVIRT_VMCS_GROUP_EVENT,        /**< Event injection. */
+    NVIRT_VMCS_GROUP_REGISTERS,    /**< Guest registers. */
+    NVIRT_VMCS_GROUP_SEGMENTS,     /**< Guest segments and descriptor tables. */
+    NVIRT_VMCS_GROUP_STATE,        /**< Guest non-register state and MSRs. */
+    NVIRT_VMCS_GROUP_HOST,         /**< Host state. */
+    NVIRT_VMCS_GROUP_EXIT,         /**< Read-only data. */
+    NVIRT_VMCS_GROUP_COUNT         /**< How many there are. */
 };
 
 /** Everything the table says of one field. */
 struct nvirt_vmcs_field_info {
-    const char *name; /**< The NAME column. */
-    uint16_t encoding;
-    uint8_t kind;     /**< enum nvirt_vmcs_kind. */
-    uint8_t group;    /**< enum nvirt_vmcs_group. */
-    uint8_t gate;     /**< enum nvirt_vmcs_gate. */
+    const char *name;  /**< The NAME column. */
+    uint16_t encoding; /**< For VMREAD and VMWRITE, full access. */
+    uint8_t kind;      /**< enum nvirt_vmcs_kind. */
+    uint8_t group;     /**< enum nvirt_vmcs_group. */
+    uint8_t gate;      /**< enum nvirt_vmcs_gate. */
 };
 
-/** The row of @p field; for a number that is no field, a row named "?" with encoding 0xFFFF. */
+/**
+ * The table's row of a field.
+ * @param field any number.
+ * @return the row, constant and for ever; one named "?" with encoding 0xFFFF when @p field is none.
+ */
 const struct nvirt_vmcs_field_info *nvirt_vmcs_info(enum nvirt_vmcs_field field);
 
-/** Name of @p field; "?" when it is none. Never null. */
+/**
+ * Name of a field, for messages.
+ * @param field any number.
+ * @return a constant string, "?" when it is no field; never null.
+ */
 const char *nvirt_vmcs_field_name(enum nvirt_vmcs_field field);
 
-/** The encoding of @p field for VMREAD and VMWRITE (full access); 0xFFFF when it is none. */
+/**
+ * The encoding of a field for VMREAD and VMWRITE, full access [SDM 3D "Field Encoding in VMCS"].
+ * @param field any number.
+ * @return the encoding; 0xFFFF when it is no field.
+ */
 uint32_t nvirt_vmcs_field_encoding(enum nvirt_vmcs_field field);
 
-/** The width of @p field. */
+/**
+ * The width of a field.
+ * @param field below NVIRT_VMCS_FIELD_COUNT; what comes back for others means nothing.
+ * @return the width.
+ */
 enum nvirt_vmcs_width nvirt_vmcs_field_width(enum nvirt_vmcs_field field);
 
-/** The kind of @p field. */
+/**
+ * The kind of a field.
+ * @param field below NVIRT_VMCS_FIELD_COUNT; others count as controls.
+ * @return the kind.
+ */
 enum nvirt_vmcs_kind nvirt_vmcs_field_kind(enum nvirt_vmcs_field field);
 
-/** @p value with the bits above the width of @p field cleared (natural width: 64 bits). */
+/**
+ * Fits a value into a field.
+ * @param field below NVIRT_VMCS_FIELD_COUNT.
+ * @param value any.
+ * @return @p value with the bits above the field's width cleared (natural width: 64 bits).
+ */
 uint64_t nvirt_vmcs_truncate(enum nvirt_vmcs_field field, uint64_t value);
 
 /**
  * Finds the field that VMREAD or VMWRITE names, in constant time and without a guest-controlled
  * index leaving its table [SDM 3C "VMREAD, VMWRITE, and Encodings of VMCS Fields"].
  * @param encoding all 64 bits of the register operand; a caller outside 64-bit mode gives 32.
+ * @param field where the field goes.
  * @param high set when the encoding has access type "high": bits 63:32 of a 64-bit field.
  * @return true with *field and *high; false when no field has this encoding (reserved bits set,
  *         high access to a field that is not 64 bits wide, unknown index), with both untouched.
@@ -113,7 +144,8 @@ NVIRT_NODISCARD bool nvirt_vmcs_lookup(uint64_t encoding, enum nvirt_vmcs_field 
 
 /* ---- capability MSRs ---- */
 
-/* One row per VMX capability MSR: (NAME, member of struct nvirt_vmx_caps, address). */
+/** One row per VMX capability MSR: (NAME, member of struct nvirt_vmx_caps, address)
+ *  [SDM 3D "VMX Capability Reporting Facility"]. */
 #define NVIRT_VMX_CAPABILITY_MSRS(NVIRT_VMX_MSR)                                                   \
     NVIRT_VMX_MSR(BASIC, basic, 0x480)                                                             \
     NVIRT_VMX_MSR(PINBASED_CTLS, pin, 0x481)                                                       \
@@ -136,6 +168,7 @@ NVIRT_NODISCARD bool nvirt_vmcs_lookup(uint64_t encoding, enum nvirt_vmcs_field 
     NVIRT_VMX_MSR(PROCBASED_CTLS3, proc3, 0x492)                                                   \
     NVIRT_VMX_MSR(EXIT_CTLS2, exit2, 0x493)
 
+/** Numbers of the MSRs that belong to VMX [SDM 4 "Architectural MSRs"]. */
 enum nvirt_vmx_msr {
 #define NVIRT_VMX_MSR(NAME, member, address) NVIRT_MSR_VMX_##NAME = address,
     NVIRT_VMX_CAPABILITY_MSRS(NVIRT_VMX_MSR)
@@ -144,9 +177,12 @@ enum nvirt_vmx_msr {
     NVIRT_MSR_SMM_MONITOR_CTL = 0x9B
 };
 
+/** @name Bits of IA32_FEATURE_CONTROL [SDM 3C "Enabling and Entering VMX Operation"]
+ * @{ */
 #define NVIRT_FEATURE_CONTROL_LOCK NVIRT_BIT(0)
 #define NVIRT_FEATURE_CONTROL_VMX_IN_SMX NVIRT_BIT(1)
 #define NVIRT_FEATURE_CONTROL_VMX NVIRT_BIT(2)
+/** @} */
 
 /**
  * What the capability MSRs do not say and the checks must know; from CPUID, as L1 sees it (for an
@@ -163,26 +199,32 @@ struct nvirt_vmx_cpu_facts {
     uint64_t debugctl_valid; /**< Bits of IA32_DEBUGCTL that are not reserved. */
 };
 
-/** The VMX capabilities of a CPU, or those that L1 is offered. */
+/** The VMX capabilities of a CPU, or those that L1 is offered: the value of each capability MSR, 0
+ *  for one that does not exist (the TRUE ones: as the plain ones). */
 struct nvirt_vmx_caps {
 #define NVIRT_VMX_MSR(NAME, member, address) uint64_t member;
     NVIRT_VMX_CAPABILITY_MSRS(NVIRT_VMX_MSR)
 #undef NVIRT_VMX_MSR
-    struct nvirt_vmx_cpu_facts cpu;
+    struct nvirt_vmx_cpu_facts cpu; /**< What CPUID says besides. */
 };
 
 /**
  * The value RDMSR of a capability MSR has for whoever has @p caps.
+ * @param caps whose capabilities.
+ * @param msr number of any MSR.
+ * @param value where the value goes.
  * @return true with *value; false when there is no such MSR (RDMSR then is #GP): TRUE_* without
  *         NVIRT_VMX_BASIC_TRUE, the secondary and tertiary ones, EPT_VPID_CAP, VMFUNC and
- *         EXIT_CTLS2 without the control that stands for them.
+ *         EXIT_CTLS2 without the control that stands for them, and any MSR that is none of these.
  */
 NVIRT_NODISCARD bool nvirt_vmx_caps_msr(const struct nvirt_vmx_caps *caps, uint32_t msr,
                                         uint64_t *value);
 
 /**
  * What gates a field, one row each: the field exists when the control bit of either pair may be 1.
- * (NAME, word, mask, other word, other mask); the words are those of enum nvirt_vmcs_gate_word.
+ * (NAME, word, mask, other word, other mask). PIN, PROC, PROC2, PROC3, EXIT, EXIT2, ENTRY and
+ * VMFUNC are the control words, TRUE is always so, NONE never, CR3_TARGETS means "at least so
+ * many".
  */
 #define NVIRT_VMCS_GATES(NVIRT_VMCS_GATE)                                                          \
     NVIRT_VMCS_GATE(ALWAYS, TRUE, 0, NONE, 0)                                                      \
@@ -245,6 +287,7 @@ NVIRT_NODISCARD bool nvirt_vmx_caps_msr(const struct nvirt_vmx_caps *caps, uint3
     NVIRT_VMCS_GATE(CR3_TARGET2, CR3_TARGETS, 3, NONE, 0)                                          \
     NVIRT_VMCS_GATE(CR3_TARGET3, CR3_TARGETS, 4, NONE, 0)
 
+/** A row of NVIRT_VMCS_GATES. */
 enum nvirt_vmcs_gate {
 #define NVIRT_VMCS_GATE(NAME, word, mask, other, other_mask) NVIRT_VMCS_GATE_##NAME,
     NVIRT_VMCS_GATES(NVIRT_VMCS_GATE)
@@ -252,11 +295,16 @@ enum nvirt_vmcs_gate {
     NVIRT_VMCS_GATE_COUNT
 };
 
-/** True when @p caps have the capability that @p field depends on. False for a non-field. */
+/**
+ * Whether a field exists [SDM 3C "VM-Execution Control Fields"].
+ * @param caps of the CPU, or as offered.
+ * @param field any number.
+ * @return true when @p caps have the capability that @p field depends on; false for a non-field.
+ */
 bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_field field);
 
-/* ---- IA32_VMX_BASIC [SDM 3D "Basic VMX Information"] ---- */
-
+/** @name IA32_VMX_BASIC [SDM 3D "Basic VMX Information"]
+ * @{ */
 #define NVIRT_VMX_BASIC_REVISION NVIRT_BITS(30, 0)
 #define NVIRT_VMX_BASIC_SIZE NVIRT_BITS(44, 32)
 #define NVIRT_VMX_BASIC_SIZE_SHIFT 32u
@@ -269,9 +317,10 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 /** Hardware exceptions may be injected with or without error code whatever their vector. */
 #define NVIRT_VMX_BASIC_ANY_ERROR_CODE NVIRT_BIT(56)
 #define NVIRT_VMX_BASIC_NESTED_EXCEPTION NVIRT_BIT(58)
+/** @} */
 
-/* ---- IA32_VMX_MISC [SDM 3D "Miscellaneous Data"] ---- */
-
+/** @name IA32_VMX_MISC [SDM 3D "Miscellaneous Data"]
+ * @{ */
 #define NVIRT_VMX_MISC_TIMER_RATE NVIRT_BITS(4, 0)
 #define NVIRT_VMX_MISC_SAVES_LMA NVIRT_BIT(5)
 #define NVIRT_VMX_MISC_ACTIVITY_HLT NVIRT_BIT(6)
@@ -287,13 +336,15 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_MISC_VMWRITE_ANY NVIRT_BIT(29)
 #define NVIRT_VMX_MISC_ZERO_LENGTH NVIRT_BIT(30)
 #define NVIRT_VMX_MISC_MSEG NVIRT_BITS(63, 32)
+/** @} */
 
-/* ---- IA32_VMX_VMCS_ENUM ---- */
-
+/** @name IA32_VMX_VMCS_ENUM [SDM 3D "VMCS Enumeration"]
+ * @{ */
 #define NVIRT_VMX_VMCS_ENUM_INDEX NVIRT_BITS(9, 1)
+/** @} */
 
-/* ---- IA32_VMX_EPT_VPID_CAP [SDM 3D "VPID and EPT Capabilities"] ---- */
-
+/** @name IA32_VMX_EPT_VPID_CAP [SDM 3D "VPID and EPT Capabilities"]
+ * @{ */
 #define NVIRT_VMX_EPT_CAP_EXECUTE_ONLY NVIRT_BIT(0)
 #define NVIRT_VMX_EPT_CAP_WALK_4 NVIRT_BIT(6)
 #define NVIRT_VMX_EPT_CAP_WALK_5 NVIRT_BIT(7)
@@ -313,28 +364,31 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_VPID_CAP_ALL NVIRT_BIT(42)
 #define NVIRT_VMX_VPID_CAP_SINGLE_NON_GLOBAL NVIRT_BIT(43)
 #define NVIRT_VMX_EPT_CAP_HLAT_PREFIX NVIRT_BITS(53, 48)
+/** @} */
 
-/** INVEPT types. */
+/** @name Types of INVEPT and INVVPID [SDM 3C "INVEPT"; "INVVPID"]
+ * @{ */
 #define NVIRT_VMX_INVEPT_SINGLE 1u
 #define NVIRT_VMX_INVEPT_ALL 2u
-/** INVVPID types. */
 #define NVIRT_VMX_INVVPID_ADDRESS 0u
 #define NVIRT_VMX_INVVPID_SINGLE 1u
 #define NVIRT_VMX_INVVPID_ALL 2u
 #define NVIRT_VMX_INVVPID_SINGLE_NON_GLOBAL 3u
+/** @} */
 
-/* ---- pin-based controls [SDM 3C "Pin-Based VM-Execution Controls"] ---- */
-
+/** @name Pin-based controls [SDM 3C "Pin-Based VM-Execution Controls"]
+ * @{ */
 #define NVIRT_VMX_PIN_EXT_INT NVIRT_BIT(0)
 #define NVIRT_VMX_PIN_NMI NVIRT_BIT(3)
 #define NVIRT_VMX_PIN_VIRTUAL_NMIS NVIRT_BIT(5)
 #define NVIRT_VMX_PIN_PREEMPTION_TIMER NVIRT_BIT(6)
 #define NVIRT_VMX_PIN_POSTED_INTERRUPTS NVIRT_BIT(7)
-/** Reserved bits that read as 1 where TRUE MSRs are not used: "default1" of each word. */
+/** Reserved bits that must be 1 where no TRUE MSR says otherwise: "default1" of the word. */
 #define NVIRT_VMX_PIN_DEFAULT1 UINT64_C(0x00000016)
+/** @} */
 
-/* ---- primary processor-based controls ---- */
-
+/** @name Primary controls [SDM 3C "Processor-Based VM-Execution Controls"]
+ * @{ */
 #define NVIRT_VMX_PROC_INTERRUPT_WINDOW NVIRT_BIT(2)
 #define NVIRT_VMX_PROC_TSC_OFFSET NVIRT_BIT(3)
 #define NVIRT_VMX_PROC_HLT NVIRT_BIT(7)
@@ -357,10 +411,12 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_PROC_MONITOR NVIRT_BIT(29)
 #define NVIRT_VMX_PROC_PAUSE NVIRT_BIT(30)
 #define NVIRT_VMX_PROC_SECONDARY NVIRT_BIT(31)
+/** The "default1" class of the word. */
 #define NVIRT_VMX_PROC_DEFAULT1 UINT64_C(0x0401E172)
+/** @} */
 
-/* ---- secondary processor-based controls ---- */
-
+/** @name Secondary controls [SDM 3C "Processor-Based VM-Execution Controls"]
+ * @{ */
 #define NVIRT_VMX_PROC2_APIC_ACCESSES NVIRT_BIT(0)
 #define NVIRT_VMX_PROC2_EPT NVIRT_BIT(1)
 #define NVIRT_VMX_PROC2_DESCRIPTOR_TABLE NVIRT_BIT(2)
@@ -392,9 +448,10 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_PROC2_ENCLV NVIRT_BIT(28)
 #define NVIRT_VMX_PROC2_BUS_LOCK NVIRT_BIT(30)
 #define NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT NVIRT_BIT(31)
+/** @} */
 
-/* ---- tertiary processor-based controls (64 bits) ---- */
-
+/** @name Tertiary controls, 64 bits [SDM 3C "Processor-Based VM-Execution Controls"]
+ * @{ */
 #define NVIRT_VMX_PROC3_LOADIWKEY NVIRT_BIT(0)
 #define NVIRT_VMX_PROC3_HLAT NVIRT_BIT(1)
 #define NVIRT_VMX_PROC3_EPT_PAGING_WRITE NVIRT_BIT(2)
@@ -403,9 +460,10 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_PROC3_SEAM_GPAW NVIRT_BIT(5)
 #define NVIRT_VMX_PROC3_MSR_LIST NVIRT_BIT(6)
 #define NVIRT_VMX_PROC3_SPEC_CTRL NVIRT_BIT(7)
+/** @} */
 
-/* ---- VM-exit controls ---- */
-
+/** @name VM-exit controls [SDM 3C "VM-Exit Controls"]
+ * @{ */
 #define NVIRT_VMX_EXIT_CTL_SAVE_DEBUG NVIRT_BIT(2)
 #define NVIRT_VMX_EXIT_CTL_HOST_64 NVIRT_BIT(9)
 #define NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL NVIRT_BIT(12)
@@ -424,16 +482,19 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_EXIT_CTL_LOAD_PKRS NVIRT_BIT(29)
 #define NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL NVIRT_BIT(30)
 #define NVIRT_VMX_EXIT_CTL_SECONDARY NVIRT_BIT(31)
+/** The "default1" class of the word. */
 #define NVIRT_VMX_EXIT_CTL_DEFAULT1 UINT64_C(0x00036DFF)
+/** @} */
 
-/* ---- secondary VM-exit controls (64 bits) ---- */
-
+/** @name Secondary VM-exit controls, 64 bits [SDM 3C "VM-Exit Controls"]
+ * @{ */
 #define NVIRT_VMX_EXIT2_SAVE_FRED NVIRT_BIT(0)
 #define NVIRT_VMX_EXIT2_LOAD_FRED NVIRT_BIT(1)
 #define NVIRT_VMX_EXIT2_BUSY_SHADOW_STACK NVIRT_BIT(3)
+/** @} */
 
-/* ---- VM-entry controls ---- */
-
+/** @name VM-entry controls [SDM 3C "VM-Entry Controls"]
+ * @{ */
 #define NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG NVIRT_BIT(2)
 #define NVIRT_VMX_ENTRY_CTL_IA32E NVIRT_BIT(9)
 #define NVIRT_VMX_ENTRY_CTL_SMM NVIRT_BIT(10)
@@ -449,14 +510,17 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_ENTRY_CTL_LOAD_LBR NVIRT_BIT(21)
 #define NVIRT_VMX_ENTRY_CTL_LOAD_PKRS NVIRT_BIT(22)
 #define NVIRT_VMX_ENTRY_CTL_LOAD_FRED NVIRT_BIT(23)
+/** The "default1" class of the word. */
 #define NVIRT_VMX_ENTRY_CTL_DEFAULT1 UINT64_C(0x000011FF)
+/** @} */
 
-/* ---- VM-function controls ---- */
-
+/** @name VM-function controls [SDM 3C "VM-Function Controls"]
+ * @{ */
 #define NVIRT_VMX_VMFUNC_EPTP_SWITCHING NVIRT_BIT(0)
+/** @} */
 
-/* ---- interruption information: entry, exit and IDT-vectoring fields ---- */
-
+/** @name Interruption information of entry, exit and IDT vectoring [SDM 3C "Event Injection"]
+ * @{ */
 #define NVIRT_VMX_INTR_VECTOR NVIRT_BITS(7, 0)
 #define NVIRT_VMX_INTR_TYPE NVIRT_BITS(10, 8)
 #define NVIRT_VMX_INTR_TYPE_SHIFT 8u
@@ -466,8 +530,10 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_INTR_NESTED NVIRT_BIT(13)
 #define NVIRT_VMX_INTR_VALID NVIRT_BIT(31)
 #define NVIRT_VMX_INTR_RESERVED NVIRT_BITS(30, 12)
+/** @} */
 
-/** Interruption types, shifted down. */
+/** @name Interruption types, shifted down [SDM 3C "VM-Entry Controls for Event Injection"]
+ * @{ */
 #define NVIRT_VMX_INTR_TYPE_EXTERNAL UINT64_C(0)
 #define NVIRT_VMX_INTR_TYPE_RESERVED UINT64_C(1)
 #define NVIRT_VMX_INTR_TYPE_NMI UINT64_C(2)
@@ -476,29 +542,37 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_INTR_TYPE_PRIVILEGED_SOFTWARE UINT64_C(5)
 #define NVIRT_VMX_INTR_TYPE_SOFTWARE_EXCEPTION UINT64_C(6)
 #define NVIRT_VMX_INTR_TYPE_OTHER UINT64_C(7)
+/** @} */
 
-/* ---- guest non-register state ---- */
-
+/** @name Activity states [SDM 3C "Guest Non-Register State"]
+ * @{ */
 #define NVIRT_VMX_ACTIVITY_ACTIVE UINT64_C(0)
 #define NVIRT_VMX_ACTIVITY_HLT UINT64_C(1)
 #define NVIRT_VMX_ACTIVITY_SHUTDOWN UINT64_C(2)
 #define NVIRT_VMX_ACTIVITY_WAIT_SIPI UINT64_C(3)
+/** @} */
 
+/** @name Interruptibility state [SDM 3C "Guest Non-Register State"]
+ * @{ */
 #define NVIRT_VMX_BLOCK_STI NVIRT_BIT(0)
 #define NVIRT_VMX_BLOCK_MOV_SS NVIRT_BIT(1)
 #define NVIRT_VMX_BLOCK_SMI NVIRT_BIT(2)
 #define NVIRT_VMX_BLOCK_NMI NVIRT_BIT(3)
 #define NVIRT_VMX_BLOCK_ENCLAVE NVIRT_BIT(4)
 #define NVIRT_VMX_BLOCK_RESERVED NVIRT_BITS(31, 5)
+/** @} */
 
+/** @name Pending debug exceptions [SDM 3C "Guest Non-Register State"]
+ * @{ */
 #define NVIRT_VMX_PENDING_B0_B3 NVIRT_BITS(3, 0)
 #define NVIRT_VMX_PENDING_BUS_LOCK NVIRT_BIT(11)
 #define NVIRT_VMX_PENDING_ENABLED_BP NVIRT_BIT(12)
 #define NVIRT_VMX_PENDING_BS NVIRT_BIT(14)
 #define NVIRT_VMX_PENDING_RTM NVIRT_BIT(16)
+/** @} */
 
-/* ---- segment access rights [SDM 3C "Guest Register State"] ---- */
-
+/** @name Segment access rights [SDM 3C "Guest Register State"]
+ * @{ */
 #define NVIRT_VMX_AR_TYPE NVIRT_BITS(3, 0)
 #define NVIRT_VMX_AR_S NVIRT_BIT(4)
 #define NVIRT_VMX_AR_DPL NVIRT_BITS(6, 5)
@@ -511,9 +585,10 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_AR_G NVIRT_BIT(15)
 #define NVIRT_VMX_AR_UNUSABLE NVIRT_BIT(16)
 #define NVIRT_VMX_AR_RESERVED_HIGH NVIRT_BITS(31, 17)
+/** @} */
 
-/* ---- EPT pointer [SDM 3C "Extended-Page-Table Pointer (EPTP)"] ---- */
-
+/** @name EPT pointer [SDM 3C "Extended-Page-Table Pointer (EPTP)"]
+ * @{ */
 #define NVIRT_VMX_EPTP_MEMORY_TYPE NVIRT_BITS(2, 0)
 #define NVIRT_VMX_EPTP_WALK NVIRT_BITS(5, 3)
 #define NVIRT_VMX_EPTP_WALK_SHIFT 3u
@@ -524,10 +599,11 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
 #define NVIRT_VMX_EPTP_RESERVED NVIRT_BITS(11, 8)
 /** EP4TA: what tags guest-physical and combined mappings. */
 #define NVIRT_VMX_EPTP_EP4TA NVIRT_BITS(51, 12)
+/** @} */
 
 /* ---- exit reasons [SDM 3D "VMX Basic Exit Reasons"] ---- */
 
-/* One row each: (NAME, number). */
+/** One row each: (NAME, number). */
 #define NVIRT_VMX_EXIT_REASONS(NVIRT_VMX_REASON)                                                   \
     NVIRT_VMX_REASON(EXCEPTION_NMI, 0)                                                             \
     NVIRT_VMX_REASON(EXTERNAL_INTERRUPT, 1)                                                        \
@@ -606,6 +682,7 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
     NVIRT_VMX_REASON(RDMSRLIST, 78)                                                                \
     NVIRT_VMX_REASON(WRMSRLIST, 79)
 
+/** Basic exit reasons: bits 15:0 of the exit-reason field. */
 enum nvirt_vmx_exit_reason {
 #define NVIRT_VMX_REASON(NAME, number) NVIRT_VMX_EXIT_##NAME = number,
     NVIRT_VMX_EXIT_REASONS(NVIRT_VMX_REASON)
@@ -613,25 +690,34 @@ enum nvirt_vmx_exit_reason {
     NVIRT_VMX_EXIT_REASON_LIMIT /**< One past the highest number known. */
 };
 
-/** Name of a basic exit reason, for messages; "?" when unknown. Never null. */
+/**
+ * Name of a basic exit reason, for messages.
+ * @param basic_reason any number; bits 15:0 of the exit-reason field.
+ * @return a constant string, "?" when unknown; never null.
+ */
 const char *nvirt_vmx_exit_reason_name(uint32_t basic_reason);
 
-/** Parts of the exit-reason field. */
+/** @name Parts of the exit-reason field [SDM 3C "Basic VM-Exit Information"]
+ * @{ */
 #define NVIRT_VMX_REASON_BASIC NVIRT_BITS(15, 0)
 #define NVIRT_VMX_REASON_ENCLAVE NVIRT_BIT(27)
 #define NVIRT_VMX_REASON_PENDING_MTF NVIRT_BIT(28)
 #define NVIRT_VMX_REASON_FROM_ROOT NVIRT_BIT(29)
 #define NVIRT_VMX_REASON_ENTRY_FAILURE NVIRT_BIT(31)
+/** @} */
 
-/** Exit qualification of a failed VM entry [SDM 3C "VM-Entry Failures During or After Loading
- *  Guest State"]; for reason 34 it is the number of the MSR-list entry, from 1. */
+/** @name Exit qualification: failed VM entries
+ * For reason 34 it is the number of the MSR-list entry instead, from 1 [SDM 3C "VM-Entry Failures
+ * During or After Loading Guest State"].
+ * @{ */
 #define NVIRT_VMX_ENTRY_FAIL_DEFAULT UINT64_C(0)
 #define NVIRT_VMX_ENTRY_FAIL_PDPTE UINT64_C(2)
 #define NVIRT_VMX_ENTRY_FAIL_NMI UINT64_C(3)
 #define NVIRT_VMX_ENTRY_FAIL_VMCS_LINK UINT64_C(4)
+/** @} */
 
-/* ---- exit qualifications [SDM 3C "Basic VM-Exit Information"] ---- */
-
+/** @name Exit qualification: control-register accesses [SDM 3C "Basic VM-Exit Information"]
+ * @{ */
 #define NVIRT_VMX_QUAL_CR_NUMBER NVIRT_BITS(3, 0)
 #define NVIRT_VMX_QUAL_CR_ACCESS NVIRT_BITS(5, 4)
 #define NVIRT_VMX_QUAL_CR_ACCESS_SHIFT 4u
@@ -644,12 +730,18 @@ const char *nvirt_vmx_exit_reason_name(uint32_t basic_reason);
 #define NVIRT_VMX_QUAL_CR_GPR_SHIFT 8u
 #define NVIRT_VMX_QUAL_CR_LMSW_DATA NVIRT_BITS(31, 16)
 #define NVIRT_VMX_QUAL_CR_LMSW_DATA_SHIFT 16u
+/** @} */
 
+/** @name Exit qualification: MOV DR [SDM 3C "Basic VM-Exit Information"]
+ * @{ */
 #define NVIRT_VMX_QUAL_DR_NUMBER NVIRT_BITS(2, 0)
 #define NVIRT_VMX_QUAL_DR_FROM NVIRT_BIT(4)
 #define NVIRT_VMX_QUAL_DR_GPR NVIRT_BITS(11, 8)
 #define NVIRT_VMX_QUAL_DR_GPR_SHIFT 8u
+/** @} */
 
+/** @name Exit qualification: I/O instructions [SDM 3C "Basic VM-Exit Information"]
+ * @{ */
 /** Bytes of the access minus one: 0, 1 or 3. */
 #define NVIRT_VMX_QUAL_IO_SIZE NVIRT_BITS(2, 0)
 #define NVIRT_VMX_QUAL_IO_IN NVIRT_BIT(3)
@@ -658,7 +750,10 @@ const char *nvirt_vmx_exit_reason_name(uint32_t basic_reason);
 #define NVIRT_VMX_QUAL_IO_IMMEDIATE NVIRT_BIT(6)
 #define NVIRT_VMX_QUAL_IO_PORT NVIRT_BITS(31, 16)
 #define NVIRT_VMX_QUAL_IO_PORT_SHIFT 16u
+/** @} */
 
+/** @name Exit qualification: EPT violations [SDM 3C "Basic VM-Exit Information"]
+ * @{ */
 #define NVIRT_VMX_QUAL_EPT_READ NVIRT_BIT(0)
 #define NVIRT_VMX_QUAL_EPT_WRITE NVIRT_BIT(1)
 #define NVIRT_VMX_QUAL_EPT_FETCH NVIRT_BIT(2)
@@ -677,9 +772,9 @@ const char *nvirt_vmx_exit_reason_name(uint32_t basic_reason);
 #define NVIRT_VMX_QUAL_EPT_SUPERVISOR_STACK NVIRT_BIT(14)
 #define NVIRT_VMX_QUAL_EPT_PAGING_VERIFICATION NVIRT_BIT(15)
 #define NVIRT_VMX_QUAL_EPT_ASYNCHRONOUS NVIRT_BIT(16)
+/** @} */
 
-/* ---- VM-instruction error numbers [SDM 3C "VM Instruction Error Numbers"] ---- */
-
+/** VM-instruction error numbers [SDM 3C "VM Instruction Error Numbers"]. */
 enum nvirt_vmx_error {
     NVIRT_VMX_ERR_VMCALL_ROOT = 1,
     NVIRT_VMX_ERR_VMCLEAR_ADDRESS = 2,
@@ -710,19 +805,25 @@ enum nvirt_vmx_error {
 
 /* ---- the region in L1's memory ---- */
 
-/** Offset 0: revision identifier; bit 31 marks a shadow VMCS. Offset 4: VMX-abort indicator. */
+/** @name First word of the region: revision identifier, and the mark of a shadow VMCS
+ * The VMX-abort indicator follows at offset 4 [SDM 3C "Format of the VMCS Region"].
+ * @{ */
 #define NVIRT_VMX_REGION_SHADOW NVIRT_BIT(31)
 #define NVIRT_VMX_REGION_REVISION NVIRT_BITS(30, 0)
+/** @} */
+
 /** The value of VMCS_LINK that names no VMCS. */
 #define NVIRT_VMX_NO_VMCS_LINK UINT64_C(0xFFFFFFFFFFFFFFFF)
 
-/** VMX-abort indicators [SDM 3C "VMX Aborts"]. */
+/** @name VMX-abort indicators [SDM 3C "VMX Aborts"]
+ * @{ */
 #define NVIRT_VMX_ABORT_SAVE_MSR 1u
 #define NVIRT_VMX_ABORT_HOST_PDPTE 2u
 #define NVIRT_VMX_ABORT_VMCS_CORRUPT 3u
 #define NVIRT_VMX_ABORT_LOAD_MSR 4u
 #define NVIRT_VMX_ABORT_MACHINE_CHECK 5u
 #define NVIRT_VMX_ABORT_HOST_32_FROM_IA32E 6u
+/** @} */
 
 NVIRT_END_DECLS
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/**
+ * @file
  * Bits of control registers, RFLAGS and EFER, exception vectors, and MSR numbers that both vendors
  * share [SDM 3A "Control Registers"; SDM 4 "Architectural MSRs"].
  */
@@ -8,6 +9,8 @@
 
 #include <nvirt/compiler.h>
 
+/** @name Bits of CR0 [SDM 3A "Control Registers"]
+ * @{ */
 #define NVIRT_CR0_PE NVIRT_BIT(0)
 #define NVIRT_CR0_MP NVIRT_BIT(1)
 #define NVIRT_CR0_EM NVIRT_BIT(2)
@@ -19,7 +22,10 @@
 #define NVIRT_CR0_NW NVIRT_BIT(29)
 #define NVIRT_CR0_CD NVIRT_BIT(30)
 #define NVIRT_CR0_PG NVIRT_BIT(31)
+/** @} */
 
+/** @name Bits of CR4 [SDM 3A "Control Registers"]
+ * @{ */
 #define NVIRT_CR4_VME NVIRT_BIT(0)
 #define NVIRT_CR4_PVI NVIRT_BIT(1)
 #define NVIRT_CR4_TSD NVIRT_BIT(2)
@@ -43,7 +49,10 @@
 #define NVIRT_CR4_PKE NVIRT_BIT(22)
 #define NVIRT_CR4_CET NVIRT_BIT(23)
 #define NVIRT_CR4_PKS NVIRT_BIT(24)
+/** @} */
 
+/** @name Bits of RFLAGS [SDM 3A "System Flags and Fields in the EFLAGS Register"]
+ * @{ */
 #define NVIRT_RFLAGS_CF NVIRT_BIT(0)
 #define NVIRT_RFLAGS_FIXED1 NVIRT_BIT(1)
 #define NVIRT_RFLAGS_PF NVIRT_BIT(2)
@@ -58,7 +67,10 @@
 #define NVIRT_RFLAGS_AC NVIRT_BIT(18)
 #define NVIRT_RFLAGS_VIF NVIRT_BIT(19)
 #define NVIRT_RFLAGS_VIP NVIRT_BIT(20)
+/** @} */
 
+/** @name Bits of EFER [SDM 3A "Extended Feature Enable Register"]
+ * @{ */
 #define NVIRT_EFER_SCE NVIRT_BIT(0)
 #define NVIRT_EFER_LME NVIRT_BIT(8)
 #define NVIRT_EFER_LMA NVIRT_BIT(10)
@@ -67,9 +79,13 @@
 #define NVIRT_EFER_LMSLE NVIRT_BIT(13)
 #define NVIRT_EFER_FFXSR NVIRT_BIT(14)
 #define NVIRT_EFER_TCE NVIRT_BIT(15)
+/** @} */
 
+/** DR7 after reset, all breakpoints off [SDM 3A "Debug Registers"]. */
 #define NVIRT_DR7_DEFAULT UINT64_C(0x400)
 
+/** @name Vectors of exceptions [SDM 3A "Exception and Interrupt Vectors"]
+ * @{ */
 #define NVIRT_VECTOR_DE 0u
 #define NVIRT_VECTOR_DB 1u
 #define NVIRT_VECTOR_NMI 2u
@@ -87,7 +103,10 @@
 #define NVIRT_VECTOR_MF 16u
 #define NVIRT_VECTOR_AC 17u
 #define NVIRT_VECTOR_MC 18u
+/** @} */
 
+/** @name MSR numbers [SDM 4 "Architectural MSRs"]
+ * @{ */
 #define NVIRT_MSR_TSC 0x10u
 #define NVIRT_MSR_SYSENTER_CS 0x174u
 #define NVIRT_MSR_SYSENTER_ESP 0x175u
@@ -103,5 +122,6 @@
 #define NVIRT_MSR_GS_BASE 0xC0000101u
 #define NVIRT_MSR_KERNEL_GS_BASE 0xC0000102u
 #define NVIRT_MSR_TSC_AUX 0xC0000103u
+/** @} */
 
 #endif
