@@ -146,7 +146,7 @@ enum nvirt_gpr {
  * slots here are ignored on input and left as they are.
  */
 struct nvirt_gprs {
-    uint64_t r[NVIRT_GPR_COUNT];
+    uint64_t r[NVIRT_GPR_COUNT]; /**< By enum nvirt_gpr. */
 };
 
 /**

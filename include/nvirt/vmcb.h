@@ -422,12 +422,19 @@ struct nvirt_svm_caps {
 
 /** The CPUID leaves that describe SVM and the registers that VMRUN checks. */
 struct nvirt_svm_cpuid {
-    uint32_t ecx_1, edx_1;                             /**< Leaf 1. */
-    uint32_t ebx_7, ecx_7, edx_7;                      /**< Leaf 7, subleaf 0; 0 without one. */
-    uint32_t ecx_80000001, edx_80000001;               /**< Leaf 8000_0001. */
-    uint32_t eax_80000008, ebx_80000008;               /**< Leaf 8000_0008. */
-    uint32_t eax_8000000a, ebx_8000000a, edx_8000000a; /**< Leaf 8000_000A. */
-    uint32_t eax_80000021;                             /**< Leaf 8000_0021; 0 without one. */
+    uint32_t ecx_1,        /**< Leaf 1 ECX. */
+        edx_1;             /**< Leaf 1 EDX. */
+    uint32_t ebx_7,        /**< Leaf 7, subleaf 0, EBX; 0 without that leaf. */
+        ecx_7,             /**< Its ECX. */
+        edx_7;             /**< Its EDX. */
+    uint32_t ecx_80000001, /**< Leaf 8000_0001 ECX. */
+        edx_80000001;      /**< Leaf 8000_0001 EDX. */
+    uint32_t eax_80000008, /**< Leaf 8000_0008 EAX. */
+        ebx_80000008;      /**< Leaf 8000_0008 EBX. */
+    uint32_t eax_8000000a, /**< Leaf 8000_000A EAX. */
+        ebx_8000000a,      /**< Leaf 8000_000A EBX. */
+        edx_8000000a;      /**< Leaf 8000_000A EDX. */
+    uint32_t eax_80000021; /**< Leaf 8000_0021 EAX; 0 without that leaf. */
 };
 
 /**
