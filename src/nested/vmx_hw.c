@@ -9,6 +9,12 @@
  */
 #include "nested/vmx_internal.h"
 
+/* The table's encodings side by side: looked up for every VMREAD and VMWRITE. */
+static const uint16_t encodings[NVIRT_VMCS_FIELD_COUNT] = {
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) encoding,
+#include <nvirt/vmcs_fields.def>
+};
+
 static void failed(struct nvirt_vmx_vcpu *v, const char *text, uint64_t value)
 {
     nvirt_port_trace(v->port, text, value);
@@ -169,7 +175,7 @@ static inline bool make_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 static void fetch_one(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t field)
 {
     struct nvi_hw_vmcs *hw = &v->hw[which];
-    uint32_t encoding = nvirt_vmcs_field_encoding((enum nvirt_vmcs_field)field);
+    uint32_t encoding = encodings[field];
     uint64_t value = 0;
 
     if (!make_current(v, which)) {
@@ -222,20 +228,29 @@ static uint32_t take_lowest(uint64_t *word)
     return bit;
 }
 
+/* Fields of word @w of a set in which @next and the image disagree. */
+static uint64_t differing(const struct nvirt_vmcs *next, const struct nvirt_vmcs *image, uint32_t w)
+{
+    uint64_t differ = 0;
+
+    for (uint32_t bit = 0; bit < 64u && w * 64u + bit < NVIRT_VMCS_FIELD_COUNT; bit++) {
+        differ |= (uint64_t)(next->field[w * 64u + bit] != image->field[w * 64u + bit]) << bit;
+    }
+    return differ;
+}
+
 void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
                     const struct nvi_field_set *set)
 {
     const struct nvi_hw_vmcs *hw = &v->hw[which];
 
     for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        uint64_t members = set->word[w];
+        uint64_t due = set->word[w] & (hw->stale.word[w] | differing(next, &hw->image, w));
 
-        while (members != 0) {
-            uint32_t field = w * 64u + take_lowest(&members);
+        while (due != 0) {
+            uint32_t field = w * 64u + take_lowest(&due);
 
-            if (next->field[field] != hw->image.field[field] || nvi_field_has(&hw->stale, field)) {
-                nvi_hw_set(v, which, (enum nvirt_vmcs_field)field, next->field[field]);
-            }
+            nvi_hw_set(v, which, (enum nvirt_vmcs_field)field, next->field[field]);
         }
     }
 }
@@ -263,7 +278,7 @@ void nvi_hw_commit(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 
         while (due != 0) {
             uint32_t field = w * 64u + take_lowest(&due);
-            uint32_t encoding = nvirt_vmcs_field_encoding((enum nvirt_vmcs_field)field);
+            uint32_t encoding = encodings[field];
 
             v->stats.vmwrites++;
             if (nvirt_port_vmwrite(v->cpu, encoding, hw->image.field[field]) != NVIRT_HW_OK) {
