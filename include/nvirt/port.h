@@ -22,7 +22,11 @@ NVIRT_BEGIN_DECLS
 
 /** The host's context of one VM (struct nvirt_vm_config::port). */
 struct nvirt_port_vm;
-/** The host's context of one physical CPU: the same pointer for the same CPU, at every call. */
+/**
+ * The host's context of one physical CPU: the same pointer for the same CPU, at every call. The
+ * pointer is the CPU's identity for flush decisions, so it must not come to stand for another CPU
+ * (after hotplug, say) while a vCPU that used it exists.
+ */
 struct nvirt_port_cpu;
 
 /** @name Rights and access kinds: a set of these bits

@@ -173,7 +173,7 @@ static void due_vpid(const struct nvirt_tlb_caps *caps, struct nvirt_tlb_tag *ta
         for (uint32_t i = 0; i < tag->addresses; i++) {
             add_op(due, NVIRT_FLUSH_VPID_ADDRESS, tag->tag02, tag->address[i]);
         }
-    } else if (tag->not_global && tag->addresses == 0 && caps->invvpid_not_global) {
+    } else if (!tag->flush && tag->addresses == 0 && caps->invvpid_not_global) {
         add_op(due, NVIRT_FLUSH_VPID_NOT_GLOBAL, tag->tag02, 0);
     } else if (caps->invvpid_single) {
         add_op(due, NVIRT_FLUSH_VPID, tag->tag02, 0);
