@@ -8,8 +8,10 @@
  * What the fake CPU leaves behind is what a CPU could leave: guest state that an entry would
  * accept, events that can be injected again. Everything L1 writes is arbitrary.
  */
+#include "lazy_tlb.h"
 #include "vmx_invariants.h"
 
+#define EP4TA NVIRT_VMX_EPTP_EP4TA
 #define RFLAGS_FREE UINT64_C(0x257fd5) /* All but VM and the reserved bits. */
 #define EPT_TABLES 5u
 
@@ -30,7 +32,9 @@ static const uint32_t msrs[] = {
 
 struct fuzz {
     struct world w;
-    struct nvirt_port_cpu second; /* Where the vCPU may move. */
+    struct nvirt_port_cpu second; /* Where the vCPU may move; */
+    struct nvirt_port_cpu *cpu;   /* where it is: w.cpu or second. */
+    struct lazy_tlb tlb[2];       /* Of the two CPUs. */
     struct nvirt_vmcs host;       /* vmcs01 as the host wrote it. */
     struct input in;
     uint64_t l2gpa;               /* Last fault of L2. */
@@ -38,6 +42,7 @@ struct fuzz {
     uint64_t rflags;              /* Bits of RFLAGS that it flips. */
     uint64_t blocking;
     uint64_t activity;
+    uint32_t exits;               /* That told the length of an instruction. */
     bool failing;                 /* An instruction of the CPU was made to fail. */
     bool starved;                 /* Pages or translations were made to fail. */
     bool over;
@@ -60,7 +65,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void host_set(struct fuzz *f, enum nvirt_vmcs_field field, uint64_t value)
 {
     f->host.field[field] = nvirt_vmcs_truncate(field, value);
-    REQUIRE(nvirt_vmx_write(f->w.v, &f->w.cpu, 1, field, value) == NVIRT_OK, "host's write", field);
+    REQUIRE(nvirt_vmx_write(f->w.v, f->cpu, 1, field, value) == NVIRT_OK, "host's write", field);
 }
 
 /* L0's own wishes differ from input to input. */
@@ -131,6 +136,7 @@ static void make_world(struct fuzz *f)
     }
     fake_cpu_init(&w->cpu);
     fake_cpu_init(&f->second);
+    f->cpu = &w->cpu;
     config.port = w->port;
     config.page_budget = (choice & 64u) != 0 ? NVIRT_VM_MIN_PAGES : 64;
     REQUIRE(nvirt_vm_init(&w->vm, &config) == NVIRT_OK, "VM", 0);
@@ -152,12 +158,12 @@ static void end_world(struct fuzz *f)
 {
     struct world *w = &f->w;
 
-    w->cpu.fail_vmptrld = w->cpu.fail_vmclear = w->cpu.fail_vmread = w->cpu.fail_vmwrite = 0;
-    REQUIRE(nvirt_vmx_vcpu_destroy(w->v, &w->cpu) == NVIRT_OK, "destroy", 0);
+    f->cpu->fail_vmptrld = f->cpu->fail_vmclear = f->cpu->fail_vmread = f->cpu->fail_vmwrite = 0;
+    REQUIRE(nvirt_vmx_vcpu_destroy(w->v, f->cpu) == NVIRT_OK, "destroy", 0);
     REQUIRE(w->vm.pages_in_use == 0, "pages still counted", w->vm.pages_in_use);
     REQUIRE(nvirt_vm_destroy(&w->vm) == NVIRT_OK, "VM still has vCPUs", 0);
-    REQUIRE(f->failing || w->cpu.undefined_reads == 0, "VMREAD of an undefined field",
-            w->cpu.undefined_reads);
+    REQUIRE(f->failing || f->cpu->undefined_reads == 0, "VMREAD of an undefined field",
+            f->cpu->undefined_reads);
     fake_vm_delete(w->port); /* Aborts when a page or a pin is left. */
     free(w->memory);
 }
@@ -166,34 +172,73 @@ static void end_world(struct fuzz *f)
 
 static uint64_t work(const struct fuzz *f)
 {
-    const struct fake_counts *c = &f->w.cpu.count;
+    const struct fake_counts *c = &f->cpu->count;
 
     return f->w.port->calls[FAKE_CALL_ANY] + c->vmread + c->vmwrite + c->vmptrld + c->vmclear +
            c->invept + c->invvpid + c->rdmsr + c->wrmsr;
+}
+
+static struct lazy_tlb *tlb(struct fuzz *f)
+{
+    return &f->tlb[f->cpu != &f->w.cpu];
+}
+
+/* What the CPU was told to forget. INVVPID leaves guest-physical translations alone. */
+static void note_flushes(struct fuzz *f)
+{
+    struct nvirt_port_cpu *cpu = f->cpu;
+
+    for (uint32_t i = 0; i < cpu->ops && i < FAKE_CPU_LOG; i++) {
+        if (cpu->op[i].kind == FAKE_INVEPT && cpu->op[i].type == NVIRT_VMX_INVEPT_SINGLE) {
+            lazy_flush(tlb(f), cpu->op[i].tag & EP4TA);
+        } else if (cpu->op[i].kind == FAKE_INVEPT) {
+            lazy_flush_all(tlb(f));
+        }
+    }
+    REQUIRE(cpu->ops <= FAKE_CPU_LOG, "flushes at one entry", cpu->ops);
+    cpu->ops = 0;
+}
+
+/* What L2 can reach, and what the CPU remembers of that. */
+static void check_second_stage(struct fuzz *f, uint64_t eptp, uint64_t tables)
+{
+    const uint64_t l2gpa[] = { f->l2gpa, 0, READ_ONLY, LARGE_BLOCK };
+    struct hw_page page;
+
+    lazy_check(tlb(f), eptp & EP4TA, tables, f->w.port);
+    for (uint32_t i = 0; i < sizeof l2gpa / sizeof l2gpa[0]; i++) {
+        enum hw_result found = hw_ept_walk(f->w.port, eptp, l2gpa[i], &page);
+
+        REQUIRE(found != HW_RESERVED, "EPT02 is misconfigured", l2gpa[i]);
+        if (found == HW_PAGE) {
+            lazy_add(tlb(f), eptp & EP4TA, tables, &page);
+        }
+    }
+    lazy_check(tlb(f), eptp & EP4TA, tables, f->w.port);
 }
 
 static void check_entry(struct fuzz *f)
 {
     struct world *w = &f->w;
     struct nvirt_vmcs hardware;
+    const struct nvi_mmu_key *key;
 
-    hardware_view(&w->cpu, w->cpu.current->hpa, &hardware);
+    note_flushes(f);
+    hardware_view(f->cpu, f->cpu->current->hpa, &hardware);
     check_vmcs01(&f->host, &w->v->hw[NVI_01].image);
     check_acceptable(w, &hardware);
     if (w->run.level == 1) {
-        REQUIRE(w->cpu.current->hpa == VMCS01_HPA, "level 1 runs vmcs01", w->cpu.current->hpa);
+        REQUIRE(f->cpu->current->hpa == VMCS01_HPA, "level 1 runs vmcs01", f->cpu->current->hpa);
         check_vmcs01(&f->host, &hardware);
         return;
     }
-    REQUIRE(w->cpu.current->hpa != VMCS01_HPA, "level 2 runs vmcs02", 2);
+    REQUIRE(f->cpu->current->hpa != VMCS01_HPA, "level 2 runs vmcs02", 2);
     check_allowed(w, &f->host, &hardware);
     check_superset(w, &f->host, &hardware);
     check_bitmaps(w, &f->host, &hardware);
     check_roots(w, &f->host, &hardware);
-    check_second_stage(w, hardware.eptp, f->l2gpa);
-    check_second_stage(w, hardware.eptp, 0);
-    check_second_stage(w, hardware.eptp, READ_ONLY);
-    check_second_stage(w, hardware.eptp, LARGE_BLOCK);
+    key = &w->v->root->key;
+    check_second_stage(f, hardware.eptp, (key->table ^ key->role << 52) | 1);
 }
 
 /* @return false when nothing runs. */
@@ -201,11 +246,11 @@ static bool enter(struct fuzz *f)
 {
     struct world *w = &f->w;
     uint64_t before = work(f);
-    enum nvirt_status status = nvirt_vmx_prepare(w->v, &w->cpu, &w->run);
+    enum nvirt_status status = nvirt_vmx_prepare(w->v, f->cpu, &w->run);
 
     REQUIRE(work(f) - before <= MAX_WORK, "work of prepare", work(f) - before);
     if (status == NVIRT_ERR_STATE) {
-        REQUIRE(nvirt_vmx_reset(w->v, &w->cpu) == NVIRT_OK || f->failing, "reset", status);
+        REQUIRE(nvirt_vmx_reset(w->v, f->cpu) == NVIRT_OK || f->failing, "reset", status);
         return false;
     }
     if (status != NVIRT_OK) {
@@ -365,7 +410,7 @@ static void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, 
     SAY("exit of level %u: reason %llu qualification %llx info %llx\n", w->run.level,
         (unsigned long long)reason, (unsigned long long)qualification, (unsigned long long)info);
     if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) == 0) {
-        hardware_view(&w->cpu, w->cpu.current->hpa, &now);
+        hardware_view(f->cpu, f->cpu->current->hpa, &now);
         if (f->mode != 0) {
             leave_in_mode(f, &l, &now);
             f->mode = 0;
@@ -390,14 +435,15 @@ static void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, 
                    (now.entry_controls & ~NVIRT_VMX_ENTRY_CTL_IA32E) |
                        ((now.guest_efer & NVIRT_EFER_LMA) != 0 ? NVIRT_VMX_ENTRY_CTL_IA32E : 0));
         leave_state(f, &l, &now, reason, event);
+        f->exits++;
     }
     leave_with(&l, NVIRT_VMCS_EXIT_REASON, reason);
     leave_with(&l, NVIRT_VMCS_EXIT_QUALIFICATION, qualification);
-    REQUIRE(fake_cpu_run(&w->cpu, w->run.launch, l.set, l.count) == NVIRT_HW_OK, "launch state",
+    REQUIRE(fake_cpu_run(f->cpu, w->run.launch, l.set, l.count) == NVIRT_HW_OK, "launch state",
             w->run.launch);
     before = work(f);
     traces = w->port->traces;
-    w->status = nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit);
+    w->status = nvirt_vmx_exit(w->v, f->cpu, &w->gprs, &w->exit);
     say_trace(w->port, traces);
     SAY("  status %d verdict %d level %u\n", (int)w->status, (int)w->exit.verdict,
         nvirt_vmx_level(w->v));
@@ -422,8 +468,8 @@ static void refuse_entry(struct fuzz *f, bool invalid, uint32_t number)
         return;
     }
     pending = w->run.level == 2 && w->v->entry_pending && !invalid;
-    fake_cpu_poke(&w->cpu, w->cpu.current->hpa, 0x4400, number);
-    status = nvirt_vmx_entry_failed(w->v, &w->cpu,
+    fake_cpu_poke(f->cpu, f->cpu->current->hpa, 0x4400, number);
+    status = nvirt_vmx_entry_failed(w->v, f->cpu,
                                     invalid ? NVIRT_HW_VMFAIL_INVALID : NVIRT_HW_VMFAIL_VALID,
                                     &error);
     REQUIRE(f->failing || status == (pending ? NVIRT_OK : NVIRT_ERR_HARDWARE), "entry_failed",
@@ -596,7 +642,7 @@ static void inject(struct fuzz *f)
     struct nvirt_event event = { .type = NVIRT_EVENT_INTERRUPT, .vector = 0x20 };
     uint64_t activity = 0;
 
-    (void)!nvirt_vmx_read(f->w.v, &f->w.cpu, nvirt_vmx_level(f->w.v), NVIRT_VMCS_GUEST_ACTIVITY,
+    (void)!nvirt_vmx_read(f->w.v, f->cpu, nvirt_vmx_level(f->w.v), NVIRT_VMCS_GUEST_ACTIVITY,
                           &activity);
     switch (u8(&f->in) % 3) {
     case 0:
@@ -614,8 +660,9 @@ static void inject(struct fuzz *f)
         break;
     }
     /* Exceptions are for guests that execute instructions. */
-    if (event.type != NVIRT_EVENT_EXCEPTION || activity == NVIRT_VMX_ACTIVITY_ACTIVE) {
-        (void)!nvirt_vmx_inject(f->w.v, &f->w.cpu, &event);
+    if (event.type != NVIRT_EVENT_EXCEPTION ||
+        (activity == NVIRT_VMX_ACTIVITY_ACTIVE && f->exits != 0)) {
+        (void)!nvirt_vmx_inject(f->w.v, f->cpu, &event);
     }
 }
 
@@ -656,7 +703,8 @@ static void host_control(struct fuzz *f)
 static void move_cpu(struct fuzz *f)
 {
     struct world *w = &f->w;
-    enum nvirt_status status = nvirt_vmx_leave_cpu(w->v, &w->cpu);
+    struct nvirt_port_cpu *other = f->cpu == &w->cpu ? &f->second : &w->cpu;
+    enum nvirt_status status = nvirt_vmx_leave_cpu(w->v, f->cpu);
 
     if (status != NVIRT_OK) {
         REQUIRE(f->failing, "leave_cpu", status);
@@ -664,11 +712,12 @@ static void move_cpu(struct fuzz *f)
         return;
     }
     for (uint32_t i = 0; i < FAKE_CPU_REGIONS; i++) {
-        REQUIRE(!w->cpu.region[i].active, "a VMCS stays active", w->cpu.region[i].hpa);
+        REQUIRE(!f->cpu->region[i].active, "a VMCS stays active", f->cpu->region[i].hpa);
     }
-    w->cpu.current = NULL;
-    f->second = w->cpu;
-    w->cpu.ops = 0;
+    note_flushes(f);
+    f->cpu->current = NULL;
+    *other = *f->cpu;
+    f->cpu = other;
 }
 
 static void host_call(struct fuzz *f)
@@ -678,7 +727,7 @@ static void host_call(struct fuzz *f)
 
     switch (u8(&f->in) % 6) {
     case 0:
-        REQUIRE(nvirt_vmx_reset(w->v, &w->cpu) == NVIRT_OK || f->failing, "reset", 0);
+        REQUIRE(nvirt_vmx_reset(w->v, f->cpu) == NVIRT_OK || f->failing, "reset", 0);
         REQUIRE(nvirt_vmx_level(w->v) == 1, "level after reset", 2);
         break;
     case 1:
@@ -686,14 +735,14 @@ static void host_call(struct fuzz *f)
         break;
     case 2:
         if (nvirt_vmx_forget_current(w->v) == NVIRT_OK) {
-            w->cpu.current = NULL;
+            f->cpu->current = NULL;
         }
         break;
     case 3:
-        (void)!nvirt_vmx_vmcall_refuse(w->v, &w->cpu);
+        (void)!nvirt_vmx_vmcall_refuse(w->v, f->cpu);
         break;
     case 4:
-        (void)!nvirt_vmx_l1_read_linear(w->v, &w->cpu,
+        (void)!nvirt_vmx_l1_read_linear(w->v, f->cpu,
                                         nvirt_gva_make(new_value(&f->in, 0, addresses, ADDRESSES)),
                                         bytes, 1 + u8(&f->in) % sizeof bytes);
         break;
@@ -711,16 +760,16 @@ static void cpu_failure(struct fuzz *f)
     f->failing = true;
     switch (u8(&f->in) % 4) {
     case 0:
-        f->w.cpu.fail_vmptrld = n;
+        f->cpu->fail_vmptrld = n;
         break;
     case 1:
-        f->w.cpu.fail_vmclear = n;
+        f->cpu->fail_vmclear = n;
         break;
     case 2:
-        f->w.cpu.fail_vmread = n;
+        f->cpu->fail_vmread = n;
         break;
     default:
-        f->w.cpu.fail_vmwrite = n;
+        f->cpu->fail_vmwrite = n;
         break;
     }
 }

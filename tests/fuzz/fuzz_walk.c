@@ -293,6 +293,58 @@ static void run_root(struct fuzz *f, uint32_t cpu)
     REQUIRE(f->vm.pages_in_use <= f->vm.page_budget, "page budget", f->vm.pages_in_use);
 }
 
+/* A word of L1's memory, ones where there is none. */
+static uint64_t word_at(const struct fuzz *f, uint64_t at)
+{
+    for (uint32_t i = f->port->regions; i-- > 0;) {
+        const struct fake_region_l1 *region = &f->port->region[i];
+
+        if (at - region->start < region->bytes) {
+            return region->absent || region->device || (region->rights & 1u) == 0
+                       ? UINT64_MAX
+                       : fake_vm_get64(f->port, at);
+        }
+    }
+    return UINT64_MAX;
+}
+
+/* The walk of EPT12 again, from the manual [SDM 3C "EPT Translation Mechanism", "EPT
+ * Misconfigurations"], apart from the library. */
+static enum nvi_ept_result reference_ept(const struct fuzz *f, uint64_t l2gpa, uint32_t access,
+                                         uint64_t *l1gpa)
+{
+    uint32_t level = (uint32_t)(f->key.role & NVI_ROLE_LEVELS);
+    uint64_t table = f->key.table & 0x000ffffffffff000;
+    uint64_t rights = 7, entry, type, offset;
+    bool leaf;
+
+    if (l2gpa >> (12 + 9 * level) != 0) {
+        return NVI_EPT_VIOLATION;
+    }
+    for (;; level--) {
+        entry = word_at(f, table + (l2gpa >> (3 + 9 * level) & 511) * 8);
+        offset = (UINT64_C(1) << (3 + 9 * level)) - 1;
+        type = entry >> 3 & 7;
+        rights &= entry;
+        if ((entry & 7) == 0) {
+            return NVI_EPT_VIOLATION;
+        }
+        leaf = level == 1 || ((entry & 0x80) != 0 && level <= (f->ept.page_1g ? 3u : 2u));
+        if ((entry & 3) == 2 || ((entry & 7) == 4 && !f->ept.execute_only) ||
+            (entry & 0x000fffffffffffff) >> f->ept.physical_bits != 0 ||
+            (leaf ? type == 2 || type == 3 || type == 7 || (entry & offset & 0x3ffff000) != 0
+                  : (entry & 0xf8) != 0)) {
+            return NVI_EPT_MISCONFIG;
+        }
+        if (leaf) {
+            break;
+        }
+        table = entry & 0x000ffffffffff000;
+    }
+    *l1gpa = (entry & 0x000ffffffffff000 & ~offset) | (l2gpa & offset);
+    return (rights & access) == access ? NVI_EPT_OK : NVI_EPT_VIOLATION;
+}
+
 static void fault_ept(struct fuzz *f)
 {
     uint64_t l2gpa = where(f) & ((UINT64_C(1) << 52) - 1);
@@ -303,7 +355,7 @@ static void fault_ept(struct fuzz *f)
     struct hw_page page;
     enum nvi_ept_result walked;
     enum nvi_fault fault;
-    uint64_t start;
+    uint64_t start, l1gpa = 0;
 
     run_root(f, 0);
     if (f->root == NULL) {
@@ -318,6 +370,8 @@ static void fault_ept(struct fuzz *f)
     check_memory(f, (f->key.role & NVI_ROLE_AD) != 0 ? 0x300 : 0);
     walked = nvi_ept_walk(&f->vm, &f->ept, &f->key, nvirt_l2gpa_make(l2gpa), access, &out);
     if (!f->disturbed && (f->key.role & NVI_ROLE_DIRECT) == 0) {
+        REQUIRE(walked == reference_ept(f, l2gpa, access, &l1gpa), "another walk", walked);
+        REQUIRE(walked != NVI_EPT_OK || out.l1gpa.value == l1gpa, "another place", l1gpa);
         REQUIRE((walked == NVI_EPT_VIOLATION) == (fault == NVI_FAULT_REFLECT), "violation", fault);
         REQUIRE((walked == NVI_EPT_MISCONFIG) == (fault == NVI_FAULT_REFLECT_MISCONFIG),
                 "misconfiguration", fault);

@@ -222,7 +222,7 @@ static inline void disturb(struct nvirt_port_vm *vm, struct input *in, const uin
         break;
     default:
         if (vm->scripts < FAKE_VM_SCRIPTS) {
-            fake_vm_race(vm, word, 8, UINT64_C(1) << (u8(in) & 63u), 1 + choose(in, 20));
+            fake_vm_race(vm, word, 8, UINT64_C(1) << (u8(in) & 63u), 1 + u8(in) * 16u);
         }
         break;
     }

@@ -7,7 +7,6 @@
 #define FUZZ_SVM_INVARIANTS_H
 
 #include "fake_cpu.h"
-#include "hw_tables.h"
 #include "input.h"
 #include "nested/svm_internal.h"
 
@@ -161,17 +160,6 @@ static inline void check_acceptable(const struct nvirt_vmcb *c, const struct nvi
     rule = nvi_svm_check(&in);
     REQUIRE(rule == NVI_SVM_RULE_NONE, nvi_svm_rule_name(rule), rule);
     check_event(c);
-}
-
-static inline void check_second_stage(struct nvirt_port_vm *vm, uint64_t ncr3, uint64_t l2gpa)
-{
-    struct hw_page page;
-    enum hw_result found = hw_npt_walk(vm, ncr3, l2gpa, &page);
-
-    REQUIRE(found != HW_RESERVED, "reserved bits in NPT02", l2gpa);
-    if (found == HW_PAGE) {
-        REQUIRE(is_backed(vm, page.hpa, page.rights), "L2 reaches what is not L1's", page.hpa);
-    }
 }
 
 /* ---- vmcb01 ---- */

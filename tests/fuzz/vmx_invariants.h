@@ -8,7 +8,6 @@
 
 #include "vmx_world.h"
 
-#include "hw_tables.h"
 #include "input.h"
 
 #define PROC_INTERCEPTS                                                                            \
@@ -240,18 +239,6 @@ static inline void check_acceptable(const struct world *w, const struct nvirt_vm
     if (!nvi_vmx_check_controls(&in, &out) || !nvi_vmx_check_host(&in, &out) ||
         !nvi_vmx_check_guest(&in, &out)) {
         REQUIRE(false, nvi_vmx_rule_name(out.rule), c->entry_interruption);
-    }
-}
-
-/* The second stage of L2 maps memory of L1's, with rights that the host gives, and nothing else. */
-static inline void check_second_stage(struct world *w, uint64_t eptp, uint64_t l2gpa)
-{
-    struct hw_page page;
-    enum hw_result found = hw_ept_walk(w->port, eptp, l2gpa, &page);
-
-    REQUIRE(found != HW_RESERVED, "EPT02 is misconfigured", l2gpa);
-    if (found == HW_PAGE) {
-        REQUIRE(is_backed(w->port, page.hpa, page.rights), "L2 reaches what is not L1's", page.hpa);
     }
 }
 
