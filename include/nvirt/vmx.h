@@ -13,7 +13,8 @@
  *     VMCSs become active there; with another context every call answers NVIRT_ERR_STATE.
  *   - Where a call may execute VMX instructions ("needs VMX operation"), the CPU is in VMX root
  *     operation and the caller stays on it. A call may then make vmcs01 or vmcs02 current. Between
- *     nvirt_vmx_prepare() and the entry only nvirt_vmx_inject() may be called.
+ *     nvirt_vmx_prepare() and the entry only nvirt_vmx_inject(), another prepare and
+ *     nvirt_vmx_leave_cpu() may be called.
  *   - "not a vCPU": the object was destroyed, or nvirt_vmx_vcpu_init() never made it.
  *   - NVIRT_ERR_HARDWARE: an instruction that cannot fail in the documented state has failed;
  *     nvirt_port_trace() was told which. The object is fit for nvirt_vmx_vcpu_destroy() only.
