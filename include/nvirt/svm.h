@@ -144,8 +144,9 @@ struct nvirt_svm_run {
     bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it
                                decides on physical interrupts where V_INTR_MASKING is set. */
     uint32_t level;       /**< The level that will run: 1 or 2. */
-    bool branch_barrier;  /**< L2 was left for L1 by an event that waited: the host's IBPB, if any,
-                               belongs here (also told by nvirt_svm_exit()). */
+    bool branch_barrier;  /**< L2 was left for L1 by an event that waited or by a reset: the
+                               host's IBPB, if any, belongs here (also told by
+                               nvirt_svm_exit()). */
 };
 
 /**

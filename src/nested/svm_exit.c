@@ -137,11 +137,16 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
     exit->branch_barrier = false;
 }
 
-/* What an entry used up. */
+/* What an entry used up. A VMRUN that was refused has flushed nothing: TLB_CONTROL stays. */
 static void settle_entry(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
+    bool refused = vmcb->exit_code == NVIRT_SVM_EXIT_INVALID ||
+                   vmcb->exit_code == NVIRT_SVM_EXIT_INVALID_LOW;
+
     nvirt_vmcb_set_event_inj(vmcb, 0);
-    nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
+    if (!refused) {
+        nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
+    }
     if (v->level == 2 && (v->cpu.features & NVIRT_SVM_FEATURE_CLEAN) != 0) {
         v->vmcb02->clean = NVIRT_VMCB_CLEAN_ALL;
     }
@@ -160,7 +165,6 @@ enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu
         return NVIRT_ERR_STATE;
     }
     v->prepared = false;
-    v->barrier = false;
     vmcb = nvi_svm_current(v);
     describe(v, vmcb, exit);
     settle_entry(v, vmcb);
@@ -178,5 +182,6 @@ enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu
         exit->verdict = exit_of_l1(v, exit->code, gprs);
     }
     exit->branch_barrier = v->barrier;
+    v->barrier = false;
     return status;
 }

@@ -97,7 +97,7 @@ struct nvirt_svm_vcpu {
     struct nvi_mmu_root *root;    /**< Null until the first prepare after VMRUN. */
 
     struct nvi_svm_waiting waiting;
-    bool barrier;                 /**< L2 was left for L1 in this call. */
+    bool barrier;                 /**< L2 was left for L1 and the host was not told yet. */
 
     struct nvirt_port_cpu *last_cpu;
     uint32_t cpu_number;          /**< Counts moves: a CPU that is come back to is a new one. */

@@ -139,7 +139,6 @@ enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_
         return NVIRT_ERR_NULL;
     }
     note_cpu(v, cpu);
-    v->barrier = false;
     nvi_svm_deliver(v);
     if (v->level == 2) {
         status = prepare_l2(v, cpu);
@@ -147,6 +146,7 @@ enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_
         prepare_l1(v, cpu);
     }
     run->branch_barrier = v->barrier;
+    v->barrier = false;
     if (status != NVIRT_OK) {
         return status;
     }

@@ -234,8 +234,20 @@ void nvi_svm_vmrun(struct nvirt_svm_vcpu *v, nvirt_l1gpa vmcb12, uint32_t length
 
 /* ---- #VMEXIT ---- */
 
+/* vmcb02 was prepared and then not run, or refused: what its TLB_CONTROL was to flush is in the TLB
+ * yet, for L1 too where the CPU flushes all or nothing. The next L2 on this VMCB has another tag. */
+static void owe_flushes_again(struct nvirt_svm_vcpu *v)
+{
+    if (v->vmcb02->tlb_control != NVIRT_SVM_TLB_NOTHING) {
+        nvirt_vmcb_set_tlb_control(v->vmcb02, NVIRT_SVM_TLB_NOTHING);
+        nvirt_tlb_tables_changed(&v->tlb, 0);
+        nvirt_tlb_flush_l1(&v->tlb);
+    }
+}
+
 static void back_to_l1(struct nvirt_svm_vcpu *v)
 {
+    owe_flushes_again(v);
     if (shares_virtual_tpr(v)) {
         copy_v_tpr(v->vmcb02, v->vmcb01);
     }
