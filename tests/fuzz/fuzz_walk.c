@@ -506,27 +506,54 @@ static void store(struct fuzz *f)
     nvi_mmu_invalidate(&f->mmu, f->key.table);
 }
 
-/* A chain from the top table down, so that deep levels are reached. */
+static uint32_t top_level(const struct fuzz *f)
+{
+    bool five = f->kind == PAGING ? f->paging.format == NVI_PAGING_5LEVEL
+                                  : (f->key.role & NVI_ROLE_LEVELS) == 5;
+
+    return five ? 5 : 4;
+}
+
+/* Where chain() has the entry of @p level for @p at. */
+static uint64_t slot(const struct fuzz *f, uint64_t at, uint32_t level)
+{
+    return TABLES + (top_level(f) - level) * 4096u + (at >> (3 + 9 * level) & 511) * 8;
+}
+
+/* A chain from the top table down, so that deep levels are reached. One right may be missing in
+ * each entry. */
 static void chain(struct fuzz *f)
 {
     struct input *in = &f->in;
     uint64_t at = linear[choose(in, LINEAR)];
-    bool five = f->kind == PAGING ? f->paging.format == NVI_PAGING_5LEVEL
-                                  : (f->key.role & NVI_ROLE_LEVELS) == 5;
-    uint32_t top = five ? 5 : 4;
     uint32_t level = 1 + choose(in, 3);
     uint64_t flags = 7u | (u8(in) & 0xe0u) | (level > 1 ? 0x80u : 0u) |
                      (f->kind == EPT ? 6u << 3 : 0u);
 
-    for (uint32_t i = top; i > level; i--) {
-        fake_vm_put64(f->port, TABLES + (top - i) * 4096u + (at >> (3 + 9 * i) & 511) * 8,
-                      (TABLES + (top - i + 1) * 4096u) | 7);
+    for (uint32_t i = top_level(f); i > level; i--) {
+        uint8_t missing = u8(in) % 16u;
+
+        fake_vm_put64(f->port, slot(f, at, i),
+                      (TABLES + (top_level(f) - i + 1) * 4096u) |
+                          (7u & ~(missing < 3 ? 1u << missing : 0u)));
     }
-    fake_vm_put64(f->port, TABLES + (top - level) * 4096u + (at >> (3 + 9 * level) & 511) * 8,
+    fake_vm_put64(f->port, slot(f, at, level),
                   (addresses[choose(in, ADDRESSES)] &
                    ~((UINT64_C(1) << (level == 1 ? 12 : 3 + 9 * level)) - 1)) |
                       flags);
     nvi_mmu_invalidate(&f->mmu, f->key.table);
+}
+
+/* Another CPU of L1's writes an entry again and again while it is walked. */
+static void race(struct fuzz *f)
+{
+    struct input *in = &f->in;
+    uint64_t at = slot(f, linear[choose(in, LINEAR)], 1 + choose(in, top_level(f)));
+
+    if (f->port->scripts < FAKE_VM_SCRIPTS) {
+        f->disturbed = true;
+        fake_vm_race(f->port, at, 8, UINT64_C(1) << (u8(in) & 63u), 1 + u8(in) * 16u);
+    }
 }
 
 static void step(struct fuzz *f)
@@ -543,8 +570,12 @@ static void step(struct fuzz *f)
     case 5: f->paging.cr3 = new_value(&f->in, f->paging.cr3, addresses, ADDRESSES); break;
     case 6: invalidate(f); break;
     case 7:
-        f->disturbed = true;
-        disturb(f->port, &f->in, addresses, TABLE_PAGES);
+        if (flip(&f->in)) {
+            race(f);
+        } else {
+            f->disturbed = true;
+            disturb(f->port, &f->in, addresses, TABLE_PAGES);
+        }
         break;
     case 8: copy(f); break;
     case 9: walk_paging(f); break;
