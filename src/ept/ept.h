@@ -10,7 +10,6 @@
 #define NVI_EPT_H
 
 #include "mmu/mmu.h"
-#include "paging/paging.h"
 
 /** What is offered to L1 and what the CPU has. Constant for the life of a vCPU. */
 struct nvi_ept_config {
@@ -88,30 +87,5 @@ NVIRT_NODISCARD enum nvi_ept_result nvi_ept_walk(struct nvirt_vm *vm,
                                                  const struct nvi_ept_config *config,
                                                  const struct nvi_mmu_key *key, nvirt_l2gpa l2gpa,
                                                  uint32_t access, struct nvi_ept_out *out);
-
-/** How a translation of an L2 linear address ended. */
-enum nvi_ept_linear {
-    NVI_EPT_LINEAR_OK = 0,
-    NVI_EPT_LINEAR_PAGE_FAULT, /**< L2's own tables: error_code. */
-    NVI_EPT_LINEAR_EPT,        /**< EPT12 refused: a violation or misconfiguration at l2gpa. */
-    NVI_EPT_LINEAR_RETRY
-};
-
-struct nvi_ept_linear_out {
-    nvirt_l1gpa l1gpa;   /**< OK: of the byte, good to the end of its 4-KiB page. */
-    nvirt_l2gpa l2gpa;   /**< OK, EPT: L2-physical address that was translated last. */
-    uint32_t error_code; /**< PAGE_FAULT. */
-};
-
-/**
- * Translates a linear address of L2 through L2's tables, each reached through EPT12.
- * @param mode L2's paging; @param access NVI_PAGING_*.
- */
-NVIRT_NODISCARD enum nvi_ept_linear nvi_ept_l2_linear(struct nvirt_vm *vm,
-                                                      const struct nvi_ept_config *config,
-                                                      const struct nvi_mmu_key *key,
-                                                      const struct nvi_paging *mode, uint64_t gva,
-                                                      uint32_t access,
-                                                      struct nvi_ept_linear_out *out);
 
 #endif
