@@ -87,7 +87,7 @@ struct nvirt_vmx_vcpu_config {
  *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or
  *           saving and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer()
  *           makes of it with allowed-1 bits cleared.
- *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcs02 or its MSR bitmap.
+ *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcs02, its MSR bitmap or a page of ones.
  *
  *         Nothing is held on failure.
  *

@@ -44,19 +44,22 @@ void nvi_vmx_unpin_all(struct nvirt_vmx_vcpu *v)
     unpin(v, &v->io_pin[1]);
 }
 
-/* L1's I/O bitmaps serve hardware as they are when L0 wants no port. Where no memory is behind them
- * every port exits, and the bytes read as all ones when the exit is looked at. */
+/* Where no memory is behind the page, reads are all ones: a page of nvirt's own stands for it. */
+static uint64_t io_bitmap(struct nvirt_vmx_vcpu *v, struct nvi_pin *pin, uint64_t page)
+{
+    return pin_page(v, pin, page) ? pin->hpa.value : v->all_ones.value;
+}
+
+/* L1's I/O bitmaps serve hardware as they are when L0 wants no port. */
 static void pin_io_bitmaps(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
 {
     if ((v->vmcs12.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) == 0 ||
-        !nvi_vmx_l0_wants_no_port(&v->hw[NVI_01].image) ||
-        !pin_page(v, &v->io_pin[0], v->vmcs12.io_bitmap_a) ||
-        !pin_page(v, &v->io_pin[1], v->vmcs12.io_bitmap_b)) {
+        !nvi_vmx_l0_wants_no_port(&v->hw[NVI_01].image)) {
         return;
     }
     in->io_bitmaps_to_hardware = true;
-    in->io_bitmap_a = v->io_pin[0].hpa.value;
-    in->io_bitmap_b = v->io_pin[1].hpa.value;
+    in->io_bitmap_a = io_bitmap(v, &v->io_pin[0], v->vmcs12.io_bitmap_a);
+    in->io_bitmap_b = io_bitmap(v, &v->io_pin[1], v->vmcs12.io_bitmap_b);
 }
 
 /* One byte of L1's bitmap, read once however many MSRs share it. */
@@ -164,7 +167,6 @@ static void refuse_msr_load(struct nvirt_vmx_vcpu *v, uint32_t number)
 
     live.efer = v->next.guest_efer;
     live.pat = v->next.guest_pat;
-    nvirt_tlb_vmx_leave_l2(&v->tlb, v->tlb_entry.vpid12_enabled);
     nvi_vmx_entry_failure(v, NVIRT_VMX_EXIT_ENTRY_MSR_LOAD, number, &live);
 }
 

@@ -149,6 +149,7 @@ struct nvirt_vmx_vcpu {
     struct nvi_pending pending;
 
     nvirt_hpa msr_bitmap02;
+    nvirt_hpa all_ones; /**< Stands for an I/O bitmap of L1's that has no memory behind it. */
     struct nvi_pin io_pin[2];
     struct nvirt_tlb tlb;
     struct nvirt_tlb_vmx_entry tlb_entry; /**< Of the L2 that is active. */

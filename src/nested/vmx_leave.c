@@ -207,6 +207,12 @@ void nvi_vmx_entry_failure(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t q
                            const struct nvi_vmx_live *live)
 {
     v->stats.entries_refused++;
+    if (v->level == 1) {
+        /* Found before level 2 was reached: without VPID the transitions flush VPID 0 all the same
+         * [SDM 3C "Operations that Invalidate Cached Mappings"]. */
+        nvirt_tlb_vmx_leave_l2(&v->tlb,
+                               (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_VPID) != 0);
+    }
     nvi_vmx_save_entry_failure(reason, qualification, &v->vmcs12);
     load_l1(v, live);
 }

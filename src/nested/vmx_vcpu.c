@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02 and one for its
- * MSR bitmap; ended without a pin or page left behind.
+ * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02, one for its MSR
+ * bitmap and one of all ones; ended without a pin or page left behind.
  */
 #include "nested/vmx_internal.h"
 
@@ -122,6 +122,12 @@ static enum nvirt_status init_parts(struct nvirt_vmx_vcpu *v,
     status = nvirt_port_page_alloc(v->port, &v->msr_bitmap02);
     if (status != NVIRT_OK) {
         nvirt_port_page_free(v->port, v->hw[NVI_02].hpa);
+        return status;
+    }
+    status = nvirt_port_page_alloc(v->port, &v->all_ones);
+    if (status != NVIRT_OK) {
+        nvirt_port_page_free(v->port, v->msr_bitmap02);
+        nvirt_port_page_free(v->port, v->hw[NVI_02].hpa);
     }
     return status;
 }
@@ -135,6 +141,7 @@ static void init_pages(struct nvirt_vmx_vcpu *v)
     __builtin_memcpy(vmcs02, &revision, sizeof revision);
     /* Every MSR exits; the few that may pass are opened at each entry. */
     __builtin_memset(nvirt_port_page_pointer(v->port, v->msr_bitmap02), 0xff, NVIRT_PAGE_SIZE);
+    __builtin_memset(nvirt_port_page_pointer(v->port, v->all_ones), 0xff, NVIRT_PAGE_SIZE);
 }
 
 static void init_object(struct nvirt_vmx_vcpu *v, const struct nvirt_vmx_vcpu_config *config)
@@ -199,6 +206,7 @@ enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu, struct nvi
     nvi_vmcs12_store(vcpu);
     nvi_vmx_unpin_all(vcpu);
     nvi_mmu_destroy(&vcpu->mmu);
+    nvirt_port_page_free(vcpu->port, vcpu->all_ones);
     nvirt_port_page_free(vcpu->port, vcpu->msr_bitmap02);
     nvirt_port_page_free(vcpu->port, vcpu->hw[NVI_02].hpa);
     nvi_vm_remove_vcpu(vcpu->vm);

@@ -184,7 +184,11 @@ static void merge_cr(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
     /* A bit that only L0 owns reads as L1 set it in the register. */
     out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) | (vmcs12->guest_cr0 & ~vmcs12->cr0_mask);
     out->cr4_shadow = (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
-    out->cr3_target_count = vmcs12->cr3_target_count;
+    /* A target lets MOV to CR3 pass: not where L0 wants to see them all. L1's targets are then
+     * looked at when the exit is. */
+    out->cr3_target_count = (vmcs01->proc_controls & NVIRT_VMX_PROC_CR3_LOAD) != 0
+                                ? 0
+                                : vmcs12->cr3_target_count;
     out->cr3_target0 = vmcs12->cr3_target0;
     out->cr3_target1 = vmcs12->cr3_target1;
     out->cr3_target2 = vmcs12->cr3_target2;

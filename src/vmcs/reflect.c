@@ -197,6 +197,11 @@ static enum nvi_vmx_owner io_owner(const struct nvi_vmx_owner_in *in, struct nvi
     if ((controls & NVIRT_VMX_PROC_IO_BITMAPS) == 0) {
         return l1_if((controls & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0);
     }
+    if (nvi_vmx_l0_wants_no_port(in->vmcs01)) {
+        /* Hardware had L1's bitmaps themselves: the exit is the answer. A second look could differ,
+         * and leave the host with an exit that nobody asked for. */
+        return NVI_VMX_OWNER_L1;
+    }
     if (port + bytes > 0x10000) {
         return NVI_VMX_OWNER_L1;
     }

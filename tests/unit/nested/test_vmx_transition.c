@@ -188,6 +188,26 @@ static void bad_guest_state_is_an_entry_failure_that_saves_nothing(void **state)
     assert_memory_equal(&before, &w->v->vmcs12, sizeof before);
 }
 
+/* [SDM 3C "Operations that Invalidate Cached Mappings"]: without VPID a failed entry flushes VPID 0
+ * as every transition does. */
+static void an_entry_failure_flushes_vpid_0_for_l1(void **state)
+{
+    struct world *w = *state;
+    uint32_t flushes = 0;
+
+    ready_to_launch(w);
+    w->v->vmcs12.guest_cr4 = 0;
+    prepare(w);
+    fake_cpu_log_reset(&w->cpu);
+    vmlaunch(w);
+    expect_l1_sees_entry_failure(w, NVIRT_VMX_EXIT_ENTRY_GUEST_STATE, 0);
+    prepare(w);
+    for (uint32_t i = 0; i < w->cpu.ops; i++)
+        flushes += w->cpu.op[i].kind == FAKE_INVVPID && w->cpu.op[i].tag == VPID01;
+    assert_int_equal(flushes, 1);
+    w->v->prepared = true;
+}
+
 static void bad_controls_and_host_state_fail_7_and_8_and_change_nothing_else(void **state)
 {
     struct world *w = *state;
@@ -373,19 +393,39 @@ static void io_bitmaps_are_pinned_and_kept_until_vmxoff(void **state)
     assert_int_equal(w->port->pins, 0);
 }
 
-static void io_bitmaps_without_memory_make_every_port_exit_to_l1(void **state)
+static void an_io_bitmap_without_memory_is_all_ones_in_hardware(void **state)
 {
     struct world *w = *state;
+    const uint8_t *ones = nvirt_port_page_pointer(w->port, w->v->all_ones);
 
     with_io_bitmaps(w);
     w->v->vmcs12.io_bitmap_b = L1_RAM + 0x1000;
     vmlaunch(w);
     prepare(w);
-    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0);
-    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_IO_BITMAPS) == 0);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_UNCONDITIONAL_IO) == 0);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_IO_BITMAPS) != 0);
+    assert_true(HW(w, IO_BITMAP_A) == FAKE_VM_HPA_OFFSET + BITMAP_A);
+    assert_true(HW(w, IO_BITMAP_B) == w->v->all_ones.value);
+    for (uint32_t i = 0; i < NVIRT_PAGE_SIZE; i++)
+        assert_int_equal(ones[i], 0xff);
+    w->v->prepared = true;
     exit_with(w, NVIRT_VMX_EXIT_IO, UINT64_C(0x80000000) | (0x9000u << 16), 0);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
     assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_IO);
+}
+
+/* Hardware looked at L1's bitmap: the exit is L1's though L1 has cleared the bit meanwhile. */
+static void a_port_exit_nobody_else_asked_for_is_l1s_without_a_second_read(void **state)
+{
+    struct world *w = *state;
+
+    with_io_bitmaps(w);
+    fake_vm_put64(w->port, BITMAP_A + 0x10, 1); /* Port 0x80. */
+    vmlaunch(w);
+    fake_vm_put64(w->port, BITMAP_A + 0x10, 0);
+    exit_with(w, NVIRT_VMX_EXIT_IO, 0x80u << 16, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
 }
 
 /* A port that L1's bitmap lets pass is the host's when the host looks at ports too. */
@@ -815,6 +855,7 @@ int main(void)
         TEST(a_second_entry_writes_little_and_flushes_nothing),
         TEST(without_vpid_in_vmcs12_both_transitions_flush_the_tag_that_runs),
         TEST(bad_guest_state_is_an_entry_failure_that_saves_nothing),
+        TEST(an_entry_failure_flushes_vpid_0_for_l1),
         TEST(bad_controls_and_host_state_fail_7_and_8_and_change_nothing_else),
         TEST(a_vmfail_of_vmcs02_becomes_l1s_vmfail),
         TEST(a_vmfail_of_vmcs01_is_the_hosts_problem),
@@ -823,7 +864,8 @@ int main(void)
         TEST(failing_entries_leak_no_pins_and_no_pages),
         TEST(without_a_page_for_the_root_vmlaunch_can_be_repeated),
         TEST(io_bitmaps_are_pinned_and_kept_until_vmxoff),
-        TEST(io_bitmaps_without_memory_make_every_port_exit_to_l1),
+        TEST(an_io_bitmap_without_memory_is_all_ones_in_hardware),
+        TEST(a_port_exit_nobody_else_asked_for_is_l1s_without_a_second_read),
         TEST(a_port_l1_lets_pass_is_the_hosts),
         TEST(the_msr_bitmap_is_the_union_of_both_levels),
         TEST(a_first_touch_without_ept12_is_filled_in),

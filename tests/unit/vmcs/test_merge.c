@@ -217,6 +217,21 @@ static void test_msr_bitmap_only_when_a_merged_page_is_ready(void **state)
     assert_int_equal(r.vmcs02.msr_bitmap, 0x8000);
 }
 
+/* A CR3 target lets MOV to CR3 pass, which L0's CR3-load exiting must not allow. */
+static void test_cr3_targets_yield_to_l0s_cr3_load_exiting(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.cr3_target_count = 2;
+    merge(&r);
+    assert_int_equal(r.vmcs02.cr3_target_count, 2);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_CR3_LOAD;
+    merge(&r);
+    assert_int_equal(r.vmcs02.cr3_target_count, 0);
+}
+
 static void test_tsc_offsets_add_up(void **state)
 {
     struct rig r;
@@ -393,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_io_bitmaps_to_hardware_or_every_port_exits),
         cmocka_unit_test(test_io_of_an_l1_without_interest_is_l0s_choice),
         cmocka_unit_test(test_msr_bitmap_only_when_a_merged_page_is_ready),
+        cmocka_unit_test(test_cr3_targets_yield_to_l0s_cr3_load_exiting),
         cmocka_unit_test(test_tsc_offsets_add_up),
         cmocka_unit_test(test_page_fault_mask_is_l1s_unless_l0_wants_page_faults),
         cmocka_unit_test(test_cr_masks_drop_the_fixed_bits_of_l0),

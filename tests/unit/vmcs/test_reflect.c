@@ -292,6 +292,8 @@ static void test_io_by_bitmap_names_the_bits_of_every_port_touched(void **state)
     r.vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
     r.vmcs12.io_bitmap_a = 0x10000;
     r.vmcs12.io_bitmap_b = 0x20000;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_L1); /* Hardware had L1's bitmaps. */
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_UNCONDITIONAL_IO;
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_LOOKUP);
     assert_int_equal(r.lookup.count, 1);
     assert_int_equal(r.lookup.byte[0], 0x10010);
@@ -312,6 +314,7 @@ static void test_io_that_wraps_past_ffff_is_l1s(void **state)
     (void)state;
     make(&r);
     r.vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_UNCONDITIONAL_IO;
     r.in.qualification = io(0xfffe, 4);
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_L1);
     r.in.qualification = io(0xfffc, 4);
