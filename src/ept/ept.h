@@ -10,6 +10,7 @@
 #define NVI_EPT_H
 
 #include "mmu/mmu.h"
+#include "paging/paging.h"
 
 /** What is offered to L1 and what the CPU has. Constant for the life of a vCPU. */
 struct nvi_ept_config {
