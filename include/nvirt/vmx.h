@@ -71,6 +71,23 @@ struct nvirt_vmx_vcpu_config {
  *    the read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
  *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
+ *
+ * What L0 may ask for in vmcs01's controls, nvirt_vmx_write() refuses the rest:
+ *  - in force for L2 as well: every exit of the pin-based and primary controls, "monitor trap flag",
+ *    exits on descriptor tables, WBINVD, RDRAND, RDSEED, ENCLS, ENCLV and PCONFIG (with their
+ *    bitmaps), PAUSE loops, bus locks, the instruction timeout; PASID translation, concealment from
+ *    Processor Trace, TSC offset and multiplier, loading of IA32_PERF_GLOBAL_CTRL at entry and exit;
+ *  - the preemption timer, when the offer has it not: its field then is the same for both levels;
+ *  - for L1 alone: the windows, its virtual APIC and posted interrupts (CR8 of L2 exits under a TPR
+ *    shadow; an interrupt for L1 while L2 runs goes through nvirt_vmx_inject()), the enables of
+ *    RDTSCP, INVPCID, XSAVES and user waits (of L2, L1 decides);
+ *  - refused, because L2 would run without: PML, #VE, sub-page and mode-based permissions, VM
+ *    functions, VMCS shadowing, tertiary controls, guest-physical Processor Trace, secondary exit
+ *    controls, and what switches IA32_BNDCFGS, IA32_RTIT_CTL, IA32_LBR_CTL, UINV, CET, PKRS or FRED
+ *    state or saves IA32_PERF_GLOBAL_CTRL.
+ *
+ * CD and NW of CR0: no VM entry loads them into the CPU, so what L1 writes there is kept and read
+ * back but caches nothing less. A host that cares owns them and acts on the exits.
  * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN; the
  *        object's until destroyed.
  * @param bytes how many there are at @p memory.
@@ -150,8 +167,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu,
  * @param value its new value; bits above the field's width are dropped. Physical addresses are
  *        nvirt_hpa, as the host's VMCS has them.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level; a
- *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_STATE (level 2
- *         without L2; not a vCPU; bound to another CPU).
+ *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_CAPABILITY (a control
+ *         of level 1 that nvirt could not keep in force while L2 runs: nvirt_vmx_vcpu_init() lists
+ *         them); NVIRT_ERR_STATE (level 2 without L2; not a vCPU; bound to another CPU).
  *
  * Executes no VMX instruction; not between prepare and exit.
  */

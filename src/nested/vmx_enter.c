@@ -143,6 +143,12 @@ static void fetch_l1_state(struct nvirt_vmx_vcpu *v)
     for (uint32_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         (void)nvi_hw_get(v, NVI_01, fields[i]);
     }
+    if (nvi_vmx_l0_has_timer(v)) {
+        (void)NVI_GET01(v, GUEST_PREEMPTION_TIMER);
+    }
+    if (nvi_vmx_l0_has_counters(v)) {
+        (void)NVI_GET01(v, GUEST_PERF_GLOBAL);
+    }
 }
 
 /* The entry ends at a rule: VMfail, or an entry failure with L1's host state. */
@@ -317,6 +323,12 @@ void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v)
               (hw->image.cr0_shadow & cr0_mask) | (NVI_GET02(v, GUEST_CR0) & ~cr0_mask));
     NVI_SET02(v, CR4_SHADOW,
               (hw->image.cr4_shadow & cr4_mask) | (NVI_GET02(v, GUEST_CR4) & ~cr4_mask));
+    if (nvi_vmx_l0_has_timer(v)) {
+        NVI_SET02(v, GUEST_PREEMPTION_TIMER, NVI_GET01(v, GUEST_PREEMPTION_TIMER));
+    }
+    if (nvi_vmx_l0_has_counters(v)) {
+        NVI_SET02(v, GUEST_PERF_GLOBAL, NVI_GET01(v, GUEST_PERF_GLOBAL));
+    }
     v->proc02 = v->next.proc_controls;
     v->remerge = false;
 }

@@ -85,11 +85,14 @@ enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
 
 /* ---- L2 ---- */
 
+/* "Bus lock detected": about the control of that name, which is L0's alone. */
+#define REASON_BUS_LOCK ((uint32_t)NVIRT_BIT(26))
+
 static void reflect(struct nvirt_vmx_vcpu *v, uint32_t reason)
 {
     struct nvi_vmx_exit_info info;
 
-    nvi_vmx_exit_info(v, reason, &info);
+    nvi_vmx_exit_info(v, reason & ~REASON_BUS_LOCK, &info);
     nvi_vmx_leave(v, &info);
 }
 
@@ -192,6 +195,18 @@ static void entry_refused(struct nvirt_vmx_vcpu *v, uint32_t basic)
     nvi_vmx_entry_failure(v, basic, NVI_GET02(v, EXIT_QUALIFICATION), &live);
 }
 
+/* What is left of the host's timer goes on counting in whichever level runs next. */
+static void save_l0_timer(struct nvirt_vmx_vcpu *v)
+{
+    const struct nvirt_vmcs *vmcs01 = &v->hw[NVI_01].image;
+
+    if (!v->forced_exit && nvi_vmx_l0_has_timer(v) &&
+        (vmcs01->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER) != 0) {
+        nvi_field_add(&v->hw[NVI_02].stale, NVIRT_VMCS_GUEST_PREEMPTION_TIMER);
+        NVI_SET01(v, GUEST_PREEMPTION_TIMER, NVI_GET02(v, GUEST_PREEMPTION_TIMER));
+    }
+}
+
 /* L2 has run: its entry is a fact. */
 static void entry_took_place(struct nvirt_vmx_vcpu *v)
 {
@@ -217,6 +232,7 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         return v->error;
     }
     entry_took_place(v);
+    save_l0_timer(v);
     nvi_vmx_forced_exit_done(v);
     if (forced && basic == NVIRT_VMX_EXIT_PREEMPTION_TIMER) {
         nvi_vmx_redeliver(v, reason, 0, 0);

@@ -208,6 +208,18 @@ static inline enum nvi_which nvi_vmx_running(const struct nvirt_vmx_vcpu *v)
 #define NVI_GET(v, NAME) nvi_hw_get((v), nvi_vmx_running(v), NVIRT_VMCS_##NAME)
 #define NVI_SET(v, NAME, value) nvi_hw_set((v), nvi_vmx_running(v), NVIRT_VMCS_##NAME, (value))
 
+/** The preemption timer is the host's, at both levels. */
+static inline bool nvi_vmx_l0_has_timer(const struct nvirt_vmx_vcpu *v)
+{
+    return (v->hw[NVI_01].image.pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0;
+}
+
+/** IA32_PERF_GLOBAL_CTRL of both levels is loaded from vmcs01's field. */
+static inline bool nvi_vmx_l0_has_counters(const struct nvirt_vmx_vcpu *v)
+{
+    return (v->hw[NVI_01].image.entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) != 0;
+}
+
 /* ---- vmx_vcpu.c ---- */
 
 /** A number that tells the CPU of the call under way from the others this vCPU ran on. */

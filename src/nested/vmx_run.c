@@ -72,7 +72,9 @@ static void write_level_1(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field,
         v->proc01 = nvirt_vmcs_truncate(field, value);
     }
     nvi_hw_set(v, NVI_01, field, value);
-    if (v->level == 2 && kind != NVIRT_VMCS_KIND_GUEST) {
+    if (v->level == 2 &&
+        (kind != NVIRT_VMCS_KIND_GUEST || field == NVIRT_VMCS_GUEST_PREEMPTION_TIMER ||
+         field == NVIRT_VMCS_GUEST_PERF_GLOBAL)) {
         v->remerge = true;
     }
 }
@@ -92,6 +94,10 @@ enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
     kind = nvirt_vmcs_field_kind(field);
     if (kind == NVIRT_VMCS_KIND_EXIT || (level == 2 && kind != NVIRT_VMCS_KIND_GUEST)) {
         return NVIRT_ERR_RANGE;
+    }
+    if (level == 1 &&
+        (value & ~nvi_vmx_l0_may_control(&vcpu->caps, &vcpu->offer, field)) != 0) {
+        return NVIRT_ERR_CAPABILITY;
     }
     if (level == 1) {
         write_level_1(vcpu, field, value);

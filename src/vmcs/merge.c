@@ -13,7 +13,9 @@
 #define PIN_FROM_12                                                                                \
     (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS |                      \
      NVIRT_VMX_PIN_PREEMPTION_TIMER)
-#define PIN_FROM_01 (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI)
+/* The timer is of one level only: nvi_vmx_l0_may_control(). */
+#define PIN_FROM_01                                                                                \
+    (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_PREEMPTION_TIMER)
 
 /* Exits that either level may want. */
 #define PROC_EXITS                                                                                 \
@@ -24,7 +26,7 @@
 /* L0's windows are about injecting into L1; only L1's say anything about L2. */
 #define PROC_FROM_12                                                                               \
     (PROC_EXITS | NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW | NVIRT_VMX_PROC_MTF)
-#define PROC_FROM_01 PROC_EXITS
+#define PROC_FROM_01 (PROC_EXITS | NVIRT_VMX_PROC_MTF)
 
 #define PROC2_EXITS                                                                                \
     (NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_RDRAND |          \
@@ -32,18 +34,72 @@
 /* Enables belong to the level that runs: without L1's, the instruction is #UD in L2. */
 #define PROC2_FROM_12                                                                              \
     (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_UNRESTRICTED)
-#define PROC2_FROM_01 (PROC2_EXITS | NVIRT_VMX_PROC2_PAUSE_LOOP)
+/* Exits of instructions and events that L1 knows nothing of, and how PASIDs and traces are kept. */
+#define PROC2_FROM_01                                                                              \
+    (PROC2_EXITS | NVIRT_VMX_PROC2_PAUSE_LOOP | NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_ENCLV |    \
+     NVIRT_VMX_PROC2_PCONFIG | NVIRT_VMX_PROC2_PASID | NVIRT_VMX_PROC2_CONCEAL_PT |                \
+     NVIRT_VMX_PROC2_BUS_LOCK | NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT)
 
 /* The host side of an exit is L0's alone. */
 #define EXIT_FROM_01                                                                               \
     (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER |     \
-     NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL)
+     NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_CONCEAL_PT)
 /* What L2 leaves in these registers must be known at every exit, wanted by L1 or not. */
 #define EXIT_ALWAYS                                                                                \
     (NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_SAVE_EFER)
 #define ENTRY_FROM_12 NVIRT_VMX_ENTRY_CTL_IA32E
+#define ENTRY_FROM_01 (NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_ENTRY_CTL_CONCEAL_PT)
 #define ENTRY_ALWAYS                                                                               \
     (NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT | NVIRT_VMX_ENTRY_CTL_LOAD_EFER)
+
+/* ---- what L0 may ask for ---- */
+
+/* In vmcs02 in another shape (offsets and bitmaps are composed, CR8 exits stand for the TPR shadow)
+ * or about L1 alone: windows for what is injected into L1, its virtual APIC, its enables. */
+#define PIN_OF_L1 (NVIRT_VMX_PIN_VIRTUAL_NMIS | NVIRT_VMX_PIN_POSTED_INTERRUPTS)
+#define PROC_OF_L1                                                                                 \
+    (NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW | NVIRT_VMX_PROC_TSC_OFFSET |     \
+     NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_UNCONDITIONAL_IO | NVIRT_VMX_PROC_IO_BITMAPS |     \
+     NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_SECONDARY)
+#define PROC2_OF_L1                                                                                \
+    (NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_UNRESTRICTED |                   \
+     NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_XSAVES |                   \
+     NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC |          \
+     NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS |                         \
+     NVIRT_VMX_PROC2_TSC_SCALING)
+#define EXIT_OF_L1                                                                                 \
+    (NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT | NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER)
+
+static uint64_t required(const struct nvirt_vmx_caps *cpu, uint64_t plain, uint64_t refined);
+
+uint64_t nvi_vmx_l0_may_control(const struct nvirt_vmx_caps *cpu,
+                                const struct nvirt_vmx_caps *offer, enum nvirt_vmcs_field field)
+{
+    uint64_t timer = (offer->pin >> 32) & NVIRT_VMX_PIN_PREEMPTION_TIMER;
+
+    switch (field) {
+    case NVIRT_VMCS_PIN_CONTROLS:
+        return NVIRT_VMX_PIN_DEFAULT1 | required(cpu, cpu->pin, cpu->true_pin) | PIN_OF_L1 |
+               (PIN_FROM_01 & ~timer);
+    case NVIRT_VMCS_PROC_CONTROLS:
+        return NVIRT_VMX_PROC_DEFAULT1 | required(cpu, cpu->proc, cpu->true_proc) | PROC_OF_L1 |
+               PROC_FROM_01;
+    case NVIRT_VMCS_PROC2_CONTROLS:
+        return (cpu->proc2 & NVIRT_BITS(31, 0)) | PROC2_OF_L1 | PROC2_FROM_01;
+    case NVIRT_VMCS_EXIT_CONTROLS:
+        return NVIRT_VMX_EXIT_CTL_DEFAULT1 | required(cpu, cpu->exit, cpu->true_exit) |
+               EXIT_OF_L1 | EXIT_ALWAYS | EXIT_FROM_01;
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+        return NVIRT_VMX_ENTRY_CTL_DEFAULT1 | required(cpu, cpu->entry, cpu->true_entry) |
+               ENTRY_FROM_12 | ENTRY_ALWAYS | ENTRY_FROM_01;
+    case NVIRT_VMCS_PROC3_CONTROLS:
+    case NVIRT_VMCS_EXIT2_CONTROLS:
+    case NVIRT_VMCS_VMFUNC_CONTROLS:
+        return 0;
+    default:
+        return ~UINT64_C(0);
+    }
+}
 
 /* Bits a control word must have whatever anybody wants: low half of the capability MSR. The TRUE
  * MSR, where there is one, leaves more to choose. */
@@ -71,7 +127,6 @@ static void merge_pin(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
         pin01 |= in->vmcs01->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS;
     }
     out->pin_controls = required(in->cpu, in->cpu->pin, in->cpu->true_pin) | pin12 | pin01;
-    out->guest_preemption_timer = in->vmcs12->guest_preemption_timer;
 }
 
 static void merge_io(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
@@ -129,6 +184,30 @@ static uint64_t secondary(const struct nvirt_vmcs *vmcs)
     return (vmcs->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs->proc2_controls : 0;
 }
 
+/* The product applies to L1's TSC, offset and all; the offset of L1, which is not offered scaling, is
+ * added to that as it is [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]. */
+static void merge_tsc_scaling(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *out)
+{
+    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0 &&
+        (secondary(vmcs01) & NVIRT_VMX_PROC2_TSC_SCALING) != 0) {
+        out->proc2_controls |= NVIRT_VMX_PROC2_TSC_SCALING;
+        out->tsc_multiplier = vmcs01->tsc_multiplier;
+    }
+}
+
+/* What L0's secondary controls take their values from; without the control nobody looks. */
+static void copy_l0_values(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *out)
+{
+    out->ple_gap = vmcs01->ple_gap;
+    out->ple_window = vmcs01->ple_window;
+    out->encls_exit_bitmap = vmcs01->encls_exit_bitmap;
+    out->enclv_exit_bitmap = vmcs01->enclv_exit_bitmap;
+    out->pconfig_exit_bitmap = vmcs01->pconfig_exit_bitmap;
+    out->low_pasid_directory = vmcs01->low_pasid_directory;
+    out->high_pasid_directory = vmcs01->high_pasid_directory;
+    out->instruction_timeout = vmcs01->instruction_timeout;
+}
+
 static void merge_proc2(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
     out->proc2_controls = (in->cpu->proc2 & NVIRT_BITS(31, 0)) |
@@ -139,10 +218,8 @@ static void merge_proc2(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
         out->proc2_controls |= NVIRT_VMX_PROC2_VPID;
         out->vpid = in->vpid02;
     }
-    if ((out->proc2_controls & NVIRT_VMX_PROC2_PAUSE_LOOP) != 0) {
-        out->ple_gap = in->vmcs01->ple_gap;
-        out->ple_window = in->vmcs01->ple_window;
-    }
+    merge_tsc_scaling(in->vmcs01, out);
+    copy_l0_values(in->vmcs01, out);
 }
 
 /* [SDM 3C "Exception Bitmap"]: a page fault exits if bit 14 is set and the error code matches, or
@@ -208,11 +285,14 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
                          (acknowledge & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) | EXIT_ALWAYS;
     /* An exit that L0 keeps to itself must not wind L2's timer up again, so what is left of it is
      * saved whether or not L1 wants to see that. */
-    if ((out->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
+    if ((vmcs01->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
+        out->exit_controls |= vmcs01->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER;
+    } else if ((out->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
         out->exit_controls |= (in->cpu->exit >> 32) & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER;
     }
     out->entry_controls = required(in->cpu, in->cpu->entry, in->cpu->true_entry) |
-                          (vmcs12->entry_controls & ENTRY_FROM_12) | ENTRY_ALWAYS;
+                          (vmcs12->entry_controls & ENTRY_FROM_12) |
+                          (vmcs01->entry_controls & ENTRY_FROM_01) | ENTRY_ALWAYS;
     /* MSRs that hardware switches are L0's own; L1's lists are carried out in software. */
     out->exit_msr_store_addr = vmcs01->exit_msr_store_addr;
     out->exit_msr_store_count = vmcs01->exit_msr_store_count;
@@ -235,7 +315,8 @@ static void copy_host_state(const struct nvirt_vmcs *from, struct nvirt_vmcs *to
 static void copy_guest_state(const struct nvirt_vmcs *from, struct nvirt_vmcs *to)
 {
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
-    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST) {                                         \
+    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST &&                                         \
+        nvi_vmx_is_l2_state(NVIRT_VMCS_##NAME, NVIRT_VMCS_GATE_##gate)) {                          \
         to->member = from->member;                                                                 \
     }
 #include <nvirt/vmcs_fields.def>
@@ -257,6 +338,16 @@ static uint64_t entry_efer(const struct nvirt_vmcs *vmcs12, const struct nvirt_v
     return (vmcs12->guest_cr0 & NVIRT_CR0_PG) != 0 ? efer & ~NVIRT_EFER_LME : efer;
 }
 
+void nvi_vmx_merge_l0_state(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *vmcs02)
+{
+    if ((vmcs01->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
+        vmcs02->guest_preemption_timer = vmcs01->guest_preemption_timer;
+    }
+    if ((vmcs01->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) != 0) {
+        vmcs02->guest_perf_global = vmcs01->guest_perf_global;
+    }
+}
+
 static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
     const struct nvirt_vmcs *vmcs12 = in->vmcs12;
@@ -265,6 +356,7 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
 
     copy_guest_state(vmcs12, out);
     out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
+    nvi_vmx_merge_l0_state(vmcs01, out);
     /* An entry leaves CD, NW and ET as they are in the CPU. */
     out->guest_cr0 = (vmcs12->guest_cr0 & ~cr0_kept) | (vmcs01->guest_cr0 & cr0_kept);
     out->guest_efer = entry_efer(vmcs12, vmcs01);
@@ -288,10 +380,7 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
 
 void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)
 {
-    uint64_t timer = vmcs02->guest_preemption_timer;
-
     merge_pin(in, vmcs02);
-    vmcs02->guest_preemption_timer = timer;
     merge_proc(in, vmcs02);
     merge_proc2(in, vmcs02);
     merge_exceptions(in, vmcs02);

@@ -29,6 +29,25 @@ struct nvi_vmx_merge_in {
     uint64_t pdpte[4];
 };
 
+/**
+ * What a word of controls of vmcs01 may have: all that vmcs02 carries, that has its counterpart
+ * there, or that is about L1 alone. Any other bit would be an intercept or a switch of state that
+ * is lost while L2 runs, so the host is refused it.
+ * @return the bits; all ones for a field that is no word of controls.
+ */
+uint64_t nvi_vmx_l0_may_control(const struct nvirt_vmx_caps *cpu,
+                                const struct nvirt_vmx_caps *offer, enum nvirt_vmcs_field field);
+
+/** True for guest state that belongs to what L1 is offered: the only one that passes between vmcs12
+ *  and vmcs02. */
+static inline bool nvi_vmx_is_l2_state(enum nvirt_vmcs_field field, enum nvirt_vmcs_gate gate)
+{
+    return (gate == NVIRT_VMCS_GATE_ALWAYS || gate == NVIRT_VMCS_GATE_GUEST_PAT ||
+            gate == NVIRT_VMCS_GATE_GUEST_EFER || gate == NVIRT_VMCS_GATE_EPT ||
+            gate == NVIRT_VMCS_GATE_PREEMPTION) &&
+           field != NVIRT_VMCS_GUEST_SMBASE;
+}
+
 /** True when L0 lets every port of L1 pass: only then can L1's own I/O bitmaps serve hardware. */
 bool nvi_vmx_l0_wants_no_port(const struct nvirt_vmcs *vmcs01);
 
@@ -37,6 +56,9 @@ bool nvi_vmx_l0_wants_no_port(const struct nvirt_vmcs *vmcs01);
  * (L0's), guest state and event of vmcs12. Fields that no control puts to use are 0.
  */
 void nvi_vmx_merge(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
+
+/** Guest state that belongs to controls of L0's: its timer, its way of counting. */
+void nvi_vmx_merge_l0_state(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *vmcs02);
 
 /** Builds only controls and host state (after L0 changed its wants while L2 runs). */
 void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);

@@ -60,8 +60,7 @@ static const struct rule rules[NVIRT_VMX_EXIT_REASON_LIMIT] = {
     [NVIRT_VMX_EXIT_RDMSR] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_WRMSR] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_MWAIT] = {PROC, NVIRT_VMX_PROC_MWAIT},
-    /* By the control, or by injection of a pending MTF event: either way L1 asked for it. */
-    [NVIRT_VMX_EXIT_MTF] = {ALWAYS_L1, 0},
+    [NVIRT_VMX_EXIT_MTF] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_MONITOR] = {PROC, NVIRT_VMX_PROC_MONITOR},
     [NVIRT_VMX_EXIT_PAUSE] = {PROC, NVIRT_VMX_PROC_PAUSE},
     [NVIRT_VMX_EXIT_GDTR_IDTR] = {PROC2, NVIRT_VMX_PROC2_DESCRIPTOR_TABLE},
@@ -104,6 +103,17 @@ static enum nvi_vmx_owner exception_owner(const struct nvi_vmx_owner_in *in)
     }
     return l1_if(wants_exception(in->vmcs12, (uint32_t)(in->interruption & NVIRT_VMX_INTR_VECTOR),
                                  in->interruption_error));
+}
+
+/* By the control, or by injection of a pending MTF event. What is neither is L0's single step. */
+static bool wants_mtf(const struct nvirt_vmcs *vmcs12)
+{
+    const uint64_t event = NVIRT_VMX_INTR_VALID | NVIRT_VMX_INTR_TYPE;
+    const uint64_t mtf =
+        NVIRT_VMX_INTR_VALID | (NVIRT_VMX_INTR_TYPE_OTHER << NVIRT_VMX_INTR_TYPE_SHIFT);
+
+    return (vmcs12->proc_controls & NVIRT_VMX_PROC_MTF) != 0 ||
+           (vmcs12->entry_interruption & event) == mtf;
 }
 
 static uint64_t cr_operand(const struct nvi_vmx_owner_in *in)
@@ -250,6 +260,8 @@ static enum nvi_vmx_owner special_owner(const struct nvi_vmx_owner_in *in,
         return cr_owner(in);
     case NVIRT_VMX_EXIT_IO:
         return io_owner(in, lookup);
+    case NVIRT_VMX_EXIT_MTF:
+        return l1_if(wants_mtf(in->vmcs12));
     case NVIRT_VMX_EXIT_RDMSR:
         return msr_owner(in, false, lookup);
     default:

@@ -71,7 +71,8 @@ void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs
 {
     /* Unrolled from the table: this is on the path of every exit to L1. */
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
-    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST && saved_always(NVIRT_VMCS_##NAME)) {      \
+    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST && saved_always(NVIRT_VMCS_##NAME) &&      \
+        nvi_vmx_is_l2_state(NVIRT_VMCS_##NAME, NVIRT_VMCS_GATE_##gate)) {                          \
         vmcs12->member = vmcs02->member;                                                           \
     }
 #include <nvirt/vmcs_fields.def>

@@ -130,6 +130,33 @@ static void a_failed_init_holds_nothing(void **state)
     fake_vm_fail(w->port, FAKE_CALL_PAGE_ALLOC, 0);
 }
 
+/* What would be lost while L2 runs is refused, so that the host hears of it. */
+static void controls_nvirt_cannot_keep_for_l2_are_refused(void **state)
+{
+    struct world *w = *state;
+    const struct {
+        enum nvirt_vmcs_field field;
+        uint64_t bit;
+    } refused[] = {
+        { NVIRT_VMCS_PIN_CONTROLS, NVIRT_VMX_PIN_PREEMPTION_TIMER }, /* The offer has it. */
+        { NVIRT_VMCS_PROC_CONTROLS, NVIRT_VMX_PROC_TERTIARY },
+        { NVIRT_VMCS_PROC2_CONTROLS, NVIRT_VMX_PROC2_PML },
+        { NVIRT_VMCS_PROC2_CONTROLS, NVIRT_VMX_PROC2_EPT_VE },
+        { NVIRT_VMCS_EXIT_CONTROLS, NVIRT_VMX_EXIT_CTL_LOAD_CET },
+        { NVIRT_VMCS_EXIT_CONTROLS, NVIRT_VMX_EXIT_CTL_LOAD_PKRS },
+        { NVIRT_VMCS_ENTRY_CONTROLS, NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS },
+    };
+
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        uint64_t old = get_level(w, 1, refused[i].field);
+
+        assert_int_equal(
+            nvirt_vmx_write(w->v, &w->cpu, 1, refused[i].field, old | refused[i].bit),
+            NVIRT_ERR_CAPABILITY);
+        assert_true(get_level(w, 1, refused[i].field) == old);
+    }
+}
+
 static void calls_check_their_pointers(void **state)
 {
     struct world *w = *state;
@@ -471,6 +498,7 @@ int main(void)
         TEST(every_status_and_counter_has_a_name),
         TEST(vcpu_init_checks_its_arguments),
         TEST(a_failed_init_holds_nothing),
+        TEST(controls_nvirt_cannot_keep_for_l2_are_refused),
         TEST(calls_check_their_pointers),
         TEST(calls_out_of_order_are_refused),
         TEST(fields_are_checked_for_level_kind_and_existence),

@@ -217,6 +217,119 @@ static void test_msr_bitmap_only_when_a_merged_page_is_ready(void **state)
     assert_int_equal(r.vmcs02.msr_bitmap, 0x8000);
 }
 
+/* Bits of vmcs01 that vmcs02 has in another shape or that are about L1 alone: as vmx.h lists them. */
+static uint64_t in_another_shape(enum nvirt_vmcs_field word)
+{
+    switch (word) {
+    case NVIRT_VMCS_PIN_CONTROLS:
+        return NVIRT_VMX_PIN_POSTED_INTERRUPTS;
+    case NVIRT_VMCS_PROC_CONTROLS:
+        return NVIRT_VMX_PROC_INTERRUPT_WINDOW | NVIRT_VMX_PROC_NMI_WINDOW |
+               NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_MSR_BITMAPS;
+    case NVIRT_VMCS_PROC2_CONTROLS:
+        return NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_RDTSCP |
+               NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT |
+               NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC |
+               NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    case NVIRT_VMCS_ENTRY_CONTROLS:
+        return NVIRT_VMX_ENTRY_CTL_IA32E;
+    default:
+        return 0;
+    }
+}
+
+/* A control of L0's is in vmcs02 too, or the host is refused it. */
+static void test_no_control_of_l0_is_lost_silently(void **state)
+{
+    static const enum nvirt_vmcs_field words[] = {
+        NVIRT_VMCS_PIN_CONTROLS,  NVIRT_VMCS_PROC_CONTROLS,  NVIRT_VMCS_PROC2_CONTROLS,
+        NVIRT_VMCS_EXIT_CONTROLS, NVIRT_VMCS_ENTRY_CONTROLS, NVIRT_VMCS_PROC3_CONTROLS,
+        NVIRT_VMCS_EXIT2_CONTROLS};
+    struct nvirt_vmx_caps offer;
+    struct rig r;
+
+    (void)state;
+    memset(&offer, 0, sizeof(offer));
+    for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++) {
+        make(&r);
+        uint64_t may = nvi_vmx_l0_may_control(&r.cpu, &offer, words[w]);
+
+        for (uint32_t bit = 0; bit < 32; bit++) {
+            uint64_t control = NVIRT_BIT(bit);
+
+            if ((may & control) == 0 || (in_another_shape(words[w]) & control) != 0)
+                continue;
+            make(&r);
+            /* Secondary controls count when activated, scaling needs offsetting, a saved timer one
+             * that counts. */
+            r.vmcs01.proc_controls = NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_TSC_OFFSET;
+            r.vmcs01.pin_controls = NVIRT_VMX_PIN_PREEMPTION_TIMER;
+            if (words[w] == NVIRT_VMCS_EXIT_CONTROLS)
+                r.vmcs01.pin_controls |= NVIRT_VMX_PIN_EXT_INT;
+            r.vmcs01.field[words[w]] |= control;
+            merge(&r);
+            if ((r.vmcs02.field[words[w]] & control) == 0)
+                assert_true((NVIRT_VMX_PROC_DEFAULT1 & control) != 0 &&
+                            words[w] == NVIRT_VMCS_PROC_CONTROLS);
+        }
+    }
+}
+
+/* The values that L0's controls use come with them. */
+static void test_values_of_l0s_controls_are_carried(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.pin_controls = NVIRT_VMX_PIN_PREEMPTION_TIMER;
+    r.vmcs01.guest_preemption_timer = 5000;
+    r.vmcs01.entry_controls = NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL;
+    r.vmcs01.guest_perf_global = 7;
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    r.vmcs01.proc2_controls = NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_TSC_SCALING |
+                              NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT;
+    r.vmcs01.encls_exit_bitmap = 0xe;
+    r.vmcs01.tsc_multiplier = NVIRT_BIT(49);
+    r.vmcs01.tsc_offset = 100;
+    r.vmcs01.instruction_timeout = 9;
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    r.vmcs12.tsc_offset = 7;
+    r.vmcs12.guest_preemption_timer = 1;
+    r.vmcs12.guest_perf_global = 1;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_preemption_timer, 5000);
+    assert_int_equal(r.vmcs02.guest_perf_global, 7);
+    assert_int_equal(r.vmcs02.encls_exit_bitmap, 0xe);
+    assert_true(r.vmcs02.tsc_multiplier == NVIRT_BIT(49));
+    assert_int_equal(r.vmcs02.tsc_offset, 107);
+    assert_int_equal(r.vmcs02.instruction_timeout, 9);
+    /* Without an offset of L0's its multiplier is not in force for L1, and so not for L2. */
+    r.vmcs01.proc_controls &= ~NVIRT_VMX_PROC_TSC_OFFSET;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_TSC_SCALING, 0);
+}
+
+/* The bytes of L1's region behind fields that it is not offered go nowhere. */
+static void test_guest_state_l1_is_not_offered_stays_out_of_hardware(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    memset(&r.vmcs12, 0xff, sizeof(r.vmcs12));
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_smbase, 0);
+    assert_int_equal(r.vmcs02.guest_pml_index, 0);
+    assert_int_equal(r.vmcs02.guest_interrupt_status, 0);
+    assert_int_equal(r.vmcs02.guest_bndcfgs, 0);
+    assert_int_equal(r.vmcs02.guest_pkrs, 0);
+    assert_int_equal(r.vmcs02.guest_s_cet, 0);
+    assert_int_equal(r.vmcs02.guest_fred_config, 0);
+    assert_int_equal(r.vmcs02.guest_rtit_ctl, 0);
+    assert_int_equal(r.vmcs02.guest_perf_global, 0);
+}
+
 /* A CR3 target lets MOV to CR3 pass, which L0's CR3-load exiting must not allow. */
 static void test_cr3_targets_yield_to_l0s_cr3_load_exiting(void **state)
 {
@@ -408,6 +521,9 @@ int main(void)
         cmocka_unit_test(test_io_bitmaps_to_hardware_or_every_port_exits),
         cmocka_unit_test(test_io_of_an_l1_without_interest_is_l0s_choice),
         cmocka_unit_test(test_msr_bitmap_only_when_a_merged_page_is_ready),
+        cmocka_unit_test(test_no_control_of_l0_is_lost_silently),
+        cmocka_unit_test(test_values_of_l0s_controls_are_carried),
+        cmocka_unit_test(test_guest_state_l1_is_not_offered_stays_out_of_hardware),
         cmocka_unit_test(test_cr3_targets_yield_to_l0s_cr3_load_exiting),
         cmocka_unit_test(test_tsc_offsets_add_up),
         cmocka_unit_test(test_page_fault_mask_is_l1s_unless_l0_wants_page_faults),

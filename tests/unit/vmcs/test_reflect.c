@@ -47,7 +47,7 @@ static void test_unconditional_exits_are_l1s(void **state)
         NVIRT_VMX_EXIT_VMREAD,  NVIRT_VMX_EXIT_VMRESUME, NVIRT_VMX_EXIT_VMWRITE,
         NVIRT_VMX_EXIT_VMXOFF,  NVIRT_VMX_EXIT_VMXON,   NVIRT_VMX_EXIT_INVEPT,
         NVIRT_VMX_EXIT_INVVPID, NVIRT_VMX_EXIT_TRIPLE_FAULT, NVIRT_VMX_EXIT_TASK_SWITCH,
-        NVIRT_VMX_EXIT_INIT,    NVIRT_VMX_EXIT_SIPI,    NVIRT_VMX_EXIT_MTF};
+        NVIRT_VMX_EXIT_INIT,    NVIRT_VMX_EXIT_SIPI};
     struct rig r;
 
     (void)state;
@@ -278,6 +278,21 @@ static uint64_t io(uint64_t port, uint64_t bytes)
     return port << NVIRT_VMX_QUAL_IO_PORT_SHIFT | (bytes - 1);
 }
 
+/* [SDM 3C "Monitor Trap Flag"]: by L1's control or L1's injection; else it is L0 that steps. */
+static void test_a_monitor_trap_is_l1s_if_l1_asked_for_it(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_MTF), NVI_VMX_OWNER_L0);
+    r.vmcs12.entry_interruption = NVIRT_VMX_INTR_VALID | 0x700;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_MTF), NVI_VMX_OWNER_L1);
+    r.vmcs12.entry_interruption = 0;
+    r.vmcs12.proc_controls = NVIRT_VMX_PROC_MTF;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_MTF), NVI_VMX_OWNER_L1);
+}
+
 /* [SDM 3C "I/O-Bitmap Addresses"] */
 static void test_io_by_bitmap_names_the_bits_of_every_port_touched(void **state)
 {
@@ -390,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_cr8_and_mov_from_cr3_follow_their_controls),
         cmocka_unit_test(test_clts_is_l1s_with_ts_owned_and_set_in_the_shadow),
         cmocka_unit_test(test_lmsw_is_l1s_for_changed_owned_bits_and_never_for_clearing_pe),
+        cmocka_unit_test(test_a_monitor_trap_is_l1s_if_l1_asked_for_it),
         cmocka_unit_test(test_io_by_bitmap_names_the_bits_of_every_port_touched),
         cmocka_unit_test(test_io_that_wraps_past_ffff_is_l1s),
         cmocka_unit_test(test_msr_by_bitmap_names_its_bit_and_outside_the_ranges_exits),
