@@ -4,6 +4,7 @@
  * CPU as hardware. docs/security.md says which case each test stands for.
  */
 #include "../nested/vmx_world.h"
+#include "hw_tables.h"
 
 #define LINKED UINT64_C(0x37000)
 #define PDPT12 UINT64_C(0x51000)
@@ -316,6 +317,107 @@ static void a_hypercall_of_l2_is_never_one_of_l1(void **state)
     assert_int_equal(w->exit.level, 1);
 }
 
+/* ---- second-stage tables ---- */
+
+#define PT12 (EPT12_TOP + 0x3000)
+#define RWX_WB UINT64_C(0x37)
+
+static void launch_with_ept12(struct world *w)
+{
+    ready_to_launch(w);
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
+    w->v->vmcs12.proc2_controls |= NVIRT_VMX_PROC2_EPT;
+    w->v->vmcs12.eptp = EPTP12;
+    fake_vm_put64(w->port, EPT12_TOP, (EPT12_TOP + 0x1000) | 7);
+    fake_vm_put64(w->port, EPT12_TOP + 0x1000, (EPT12_TOP + 0x2000) | 7);
+    fake_vm_put64(w->port, EPT12_TOP + 0x2000, PT12 | 7);
+    fake_vm_put64(w->port, PT12 + 5 * 8, 0x8000 | RWX_WB);
+    fake_vm_put64(w->port, PT12 + 7 * 8, 0xa000 | RWX_WB);
+    vmlaunch(w);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+}
+
+/* L2 reads @p l2gpa, which faults in EPT02. */
+static void touch(struct world *w, uint64_t l2gpa)
+{
+    const struct fake_set set[] = {{0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION}, {0x6400, 0x181},
+                                   {0x4404, 0}, {0x4408, 0}, {0x440c, 0}, {0x440e, 0},
+                                   {0x2400, l2gpa}, {0x640a, 0}};
+
+    run_to(w, set, sizeof set / sizeof set[0]);
+    assert_int_equal(w->status, NVIRT_OK);
+}
+
+/* What hardware finds for L2 now: L1's page @p l1gpa, or nothing for UINT64_MAX. */
+static void expect_l2_finds(struct world *w, uint64_t l2gpa, uint64_t l1gpa)
+{
+    struct hw_page page;
+    enum hw_result result;
+
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    result = hw_ept_walk(w->port, HW(w, EPTP), l2gpa, &page);
+    w->v->prepared = false;
+    if (l1gpa == UINT64_MAX) {
+        assert_int_equal(result, HW_NOT_PRESENT);
+        return;
+    }
+    assert_int_equal(result, HW_PAGE);
+    assert_true(page.hpa == l1gpa + FAKE_VM_HPA_OFFSET);
+}
+
+/* A 2-MiB leaf of EPT12 becomes a table by a write that nvirt does not see, and a leaf again; then
+ * the host moves everything. L2 finds L1's old page or its new one, never a third, and at the end
+ * nothing of before (CVE-2026-53359, CVE-2026-46113). */
+static void a_leaf_that_became_a_table_behind_our_back(void **state)
+{
+    struct world *w = *state;
+    const uint64_t pde = EPT12_TOP + 0x2000;
+
+    launch_with_ept12(w);
+    fake_vm_put64(w->port, pde, 0x200000 | RWX_WB | NVIRT_BIT(7));
+    touch(w, 0x5000);
+    expect_l2_finds(w, 0x5000, 0x205000);
+    fake_vm_put64(w->port, pde, PT12 | 7);
+    touch(w, 0x7000);
+    expect_l2_finds(w, 0x7000, 0xa000);
+    fake_vm_put64(w->port, pde, 0x400000 | RWX_WB | NVIRT_BIT(7));
+    touch(w, 0x9000);
+    expect_l2_finds(w, 0x9000, 0x409000);
+    fake_vm_invalidate(w->port);
+    expect_l2_finds(w, 0x5000, UINT64_MAX);
+    expect_l2_finds(w, 0x7000, UINT64_MAX);
+    expect_l2_finds(w, 0x9000, UINT64_MAX);
+    fake_vm_put64(w->port, pde, PT12 | 7);
+    touch(w, 0x5000);
+    expect_l2_finds(w, 0x5000, 0x8000);
+}
+
+/* L0 itself writes into EPT12: a VMPTRST of L1's whose operand is a page-table entry. After INVEPT
+ * L2 finds what the entry says now, which is for L1 to deal with (CVE-2026-23401, -23402). */
+static void an_operand_inside_ept12_is_only_memory(void **state)
+{
+    struct world *w = *state;
+
+    launch_with_ept12(w);
+    touch(w, 0x5000);
+    expect_l2_finds(w, 0x5000, 0x8000);
+    l2_cpuid(w);
+    exit_with(w, NVIRT_VMX_EXIT_VMPTRST, PT12 + 5 * 8, INFO_PLAIN);
+    expect_success(w);
+    assert_true(fake_vm_get64(w->port, PT12 + 5 * 8) == VMCS12);
+    fake_vm_put64(w->port, OPERAND, EPTP12);
+    fake_vm_put64(w->port, OPERAND + 8, 0);
+    w->gprs.r[NVIRT_RCX] = NVIRT_VMX_INVEPT_SINGLE;
+    l1_insn(w, NVIRT_VMX_EXIT_INVEPT, INFO_PLAIN | INFO_REG2(NVIRT_RCX));
+    expect_success(w);
+    vmresume(w);
+    expect_l2_finds(w, 0x5000, UINT64_MAX);
+    touch(w, 0x5000); /* The entry has no rights now. */
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
+    assert_int_equal(w->v->vmcs12.exit_reason, NVIRT_VMX_EXIT_EPT_VIOLATION);
+}
+
 /* ---- the end of a vCPU ---- */
 
 enum stage { OFF, ON, CURRENT, LAUNCHED, PREPARED, RAN, BACK, STAGES };
@@ -541,6 +643,8 @@ int main(void)
         TEST(l2_cannot_stop_the_cpu_by_its_activity_state),
         TEST(every_exit_reason_has_an_outcome),
         TEST(a_hypercall_of_l2_is_never_one_of_l1),
+        TEST(a_leaf_that_became_a_table_behind_our_back),
+        TEST(an_operand_inside_ept12_is_only_memory),
         TEST(a_vcpu_destroyed_in_any_state_leaves_nothing),
         TEST(vmxoff_vmclear_and_reset_release_what_vmcs12_named),
         TEST(each_way_from_l2_to_l1_asks_for_a_barrier),
