@@ -58,9 +58,18 @@ static struct fake_region *region_make(struct nvirt_port_cpu *cpu, uint64_t hpa)
 
 static struct fake_field *field_find(struct fake_region *region, uint32_t encoding, bool make)
 {
-    for (uint32_t i = 0; i < region->fields; i++)
-        if (region->field[i].encoding == encoding)
+    /* Width, kind and six bits of the index: no two fields in use share a hint. */
+    uint16_t *hint = &region->hint[((encoding >> 13 & 3u) << 8 | (encoding >> 10 & 3u) << 6 |
+                                    (encoding >> 1 & 63u)) % FAKE_CPU_HINTS];
+
+    if (*hint < region->fields && region->field[*hint].encoding == encoding)
+        return &region->field[*hint];
+    for (uint32_t i = 0; i < region->fields; i++) {
+        if (region->field[i].encoding == encoding) {
+            *hint = (uint16_t)i;
             return &region->field[i];
+        }
+    }
     if (!make)
         return NULL;
     if (region->fields == FAKE_CPU_FIELDS)

@@ -12,6 +12,7 @@
 
 #define FAKE_CPU_REGIONS 12u
 #define FAKE_CPU_FIELDS 256u
+#define FAKE_CPU_HINTS 1024u
 #define FAKE_CPU_MSRS 96u
 #define FAKE_CPU_LOG 64u
 
@@ -28,6 +29,7 @@ struct fake_region {
     bool launched;
     uint64_t hpa;
     uint32_t fields;
+    uint16_t hint[FAKE_CPU_HINTS]; /**< Where a field was found last, by part of its encoding. */
     struct fake_field field[FAKE_CPU_FIELDS];
 };
 

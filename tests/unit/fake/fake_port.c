@@ -130,9 +130,14 @@ static struct fake_page_l1 *page_of(struct nvirt_port_vm *vm, uint64_t l1gpa)
     struct fake_page_l1 *page;
     uint32_t i;
 
+    /* Bytes are touched one by one: most are on the page of the last. */
+    if (vm->l1_last < vm->l1_pages && vm->l1_page[vm->l1_last].number == l1gpa / PAGE)
+        return &vm->l1_page[vm->l1_last];
     for (i = 0; i < vm->l1_pages; i++) {
-        if (vm->l1_page[i].number == l1gpa / PAGE)
+        if (vm->l1_page[i].number == l1gpa / PAGE) {
+            vm->l1_last = i;
             return &vm->l1_page[i];
+        }
     }
     if (vm->l1_pages == FAKE_VM_L1_PAGES)
         broken("the test touches too many pages of L1");

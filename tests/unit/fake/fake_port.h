@@ -97,6 +97,7 @@ struct nvirt_port_vm {
     uint32_t regions;
     struct fake_region_l1 region[FAKE_VM_REGIONS];
     uint32_t l1_pages;
+    uint32_t l1_last; /* the one touched last */
     struct fake_page_l1 l1_page[FAKE_VM_L1_PAGES];
     uint32_t pool_limit;    /**< Most table pages in use at once. */
     uint32_t pool_used;     /**< Table pages in use now. */
