@@ -177,10 +177,27 @@ static void start_over(struct world *w)
     SET1(w, GUEST_RIP, L1_RIP);
 }
 
+/* Values that pass the checks and are not L0's: none may turn up in vmcs01. */
+static void make_distinct(struct nvirt_vmcs *c)
+{
+    c->tsc_offset = 0x1111;
+    c->exception_bitmap = 0x40;
+    c->pf_error_mask = 5;
+    c->pf_error_match = 1;
+    c->cr3_target0 = c->cr3_target1 = 0x2222;
+    c->host_cr3 = L1_CR3;
+    c->host_sysenter_esp = c->host_sysenter_eip = 0x3333;
+    c->host_fs_base = c->host_gs_base = 0x4444;
+    c->host_gdtr_base = c->host_idtr_base = 0x5555;
+    c->exit_msr_store_addr = c->exit_msr_load_addr = MSR_LIST;
+    c->entry_msr_load_addr = MSR_LIST;
+}
+
 static void launch_with(struct world *w, uint32_t field, uint64_t value, unsigned *failed)
 {
     struct nvirt_vmcs before;
 
+    make_distinct(&w->v->vmcs12);
     w->v->vmcs12.field[field] = nvirt_vmcs_truncate((enum nvirt_vmcs_field)field, value);
     prepare(w);
     before = w->v->hw[NVI_01].image;
@@ -215,6 +232,26 @@ static void no_failed_entry_changes_what_is_l0s(void **state)
         }
     }
     assert_true(failed > 200);
+}
+
+/* Pins do not add up over failed entries, whatever pages vmcs12 names each time (CVE-2026-68081). */
+static void failed_entries_with_ever_new_bitmaps_keep_two_pins(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+    w->v->vmcs12.entry_msr_load_count = 1;
+    w->v->vmcs12.entry_msr_load_addr = MSR_LIST;
+    fake_vm_put64(w->port, MSR_LIST, NVIRT_MSR_FS_BASE);
+    for (uint64_t i = 0; i < 100; i++) {
+        w->v->vmcs12.io_bitmap_a = 0x100000 + i * 0x2000;
+        w->v->vmcs12.io_bitmap_b = 0x101000 + i * 0x2000;
+        vmlaunch(w);
+        assert_int_equal(nvirt_vmx_level(w->v), 1);
+        assert_true(w->port->pins <= 2);
+    }
+    assert_true(w->v->vmcs12.exit_reason == 0x80000022);
 }
 
 /* ---- activity state ---- */
@@ -373,7 +410,11 @@ static void a_leaf_that_became_a_table_behind_our_back(void **state)
 {
     struct world *w = *state;
     const uint64_t pde = EPT12_TOP + 0x2000;
+    const struct fake_region_l1 big = {.start = 0x200000, .bytes = 0x400000,
+                                       .hpa = FAKE_VM_HPA_OFFSET + 0x200000, .block = 0x200000,
+                                       .rights = FAKE_ALL_RIGHTS, .memory_type = 6};
 
+    fake_vm_region(w->port, &big);
     launch_with_ept12(w);
     fake_vm_put64(w->port, pde, 0x200000 | RWX_WB | NVIRT_BIT(7));
     touch(w, 0x5000);
@@ -640,6 +681,7 @@ int main(void)
         TEST(l1s_bitmap_is_not_looked_at_again_after_the_decision),
         TEST(a_vmcs_in_read_only_memory_is_not_written),
         TEST(no_failed_entry_changes_what_is_l0s),
+        TEST(failed_entries_with_ever_new_bitmaps_keep_two_pins),
         TEST(l2_cannot_stop_the_cpu_by_its_activity_state),
         TEST(every_exit_reason_has_an_outcome),
         TEST(a_hypercall_of_l2_is_never_one_of_l1),
