@@ -14,8 +14,8 @@ log_is_complete() {
 # compare_l1 NAME MACHINE IMAGE: boots it bare, then nested; every line must agree.
 compare_l1() {
     local name=$1 machine=$2 image=$3
-    boot_multiboot "$machine" "$BOOT/$name-bare" 120 512 "$image" ""
-    boot_nested "$machine" "$BOOT/$name-nested" 180 512 "stats=1" "$image" ""
+    boot_multiboot "$machine" "$BOOT/$name-bare" 240 512 "$image" ""
+    boot_nested "$machine" "$BOOT/$name-nested" 400 512 "stats=1" "$image" ""
     tr -d '\r' <"$BOOT/$name-bare/serial.txt" >"$BOOT/$name-bare/log.txt"
     tr -d '\r' <"$BOOT/$name-nested/serial.txt" >"$BOOT/$name-nested/log.txt"
     log_is_complete "$BOOT/$name-bare/serial.txt" || {
@@ -52,9 +52,9 @@ if check "boot: host and guest images build" build_images; then
     # The long ones first, so that both cores stay busy.
     if check "boot: the Linux L1 builds from Debian's kernel package" build_linux; then
         check_async "boot: Linux KVM as L1, VMX with EPT (Bochs): VERDICT: PASS" \
-            linux_verdict linux-vmx-ept bochs-vmx 300 "nvirt.ept=1"
+            linux_verdict linux-vmx-ept bochs-vmx 420 "nvirt.ept=1"
         check_async "boot: Linux KVM as L1, VMX with ept=0 (Bochs): VERDICT: PASS" \
-            linux_verdict linux-vmx-shadow bochs-vmx 300 "nvirt.ept=0"
+            linux_verdict linux-vmx-shadow bochs-vmx 420 "nvirt.ept=0"
         check_async "boot: Linux KVM as L1, SVM with NPT (QEMU): VERDICT: PASS" \
             linux_verdict linux-svm-npt qemu-svm 240 "nvirt.npt=1"
         check_async "boot: Linux KVM as L1, SVM with npt=0 (QEMU): VERDICT: PASS" \
