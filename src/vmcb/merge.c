@@ -93,6 +93,12 @@ static uint64_t consistent_efer(const struct nvirt_vmcb *v)
     return active ? (v->efer | NVIRT_SVM_EFER_LMA) : (v->efer & ~NVIRT_SVM_EFER_LMA);
 }
 
+/* Defined bits; what the others would mean on a CPU of the future is not known here. */
+#define CR0_ALLOWED                                                                                \
+    (NVIRT_BITS(5, 0) | NVIRT_BIT(16) | NVIRT_BIT(18) | NVIRT_BITS(31, 29))
+#define RFLAGS_ALLOWED                                                                             \
+    (NVIRT_BIT(0) | NVIRT_BIT(2) | NVIRT_BIT(4) | NVIRT_BITS(14, 6) | NVIRT_BITS(21, 16))
+
 static void merge_registers(const struct nvirt_vmcb *vmcb12, struct nvirt_vmcb *vmcb02)
 {
     nvirt_vmcb_set_es(vmcb02, vmcb12->es);
@@ -105,14 +111,18 @@ static void merge_registers(const struct nvirt_vmcb *vmcb12, struct nvirt_vmcb *
     nvirt_vmcb_set_efer(vmcb02, consistent_efer(vmcb12));
     nvirt_vmcb_set_cr4(vmcb02, vmcb12->cr4);
     nvirt_vmcb_set_cr3(vmcb02, vmcb12->cr3);
-    nvirt_vmcb_set_cr0(vmcb02, vmcb12->cr0);
+    nvirt_vmcb_set_cr0(vmcb02, vmcb12->cr0 & CR0_ALLOWED);
     nvirt_vmcb_set_dr7(vmcb02, vmcb12->dr7);
     nvirt_vmcb_set_dr6(vmcb02, vmcb12->dr6);
-    nvirt_vmcb_set_rflags(vmcb02, vmcb12->rflags | NVIRT_RFLAGS_FIXED1);
+    nvirt_vmcb_set_rflags(vmcb02, (vmcb12->rflags & RFLAGS_ALLOWED) | NVIRT_RFLAGS_FIXED1);
     nvirt_vmcb_set_rip(vmcb02, vmcb12->rip);
     nvirt_vmcb_set_rsp(vmcb02, vmcb12->rsp);
     nvirt_vmcb_set_rax(vmcb02, vmcb12->rax);
     nvirt_vmcb_set_cr2(vmcb02, vmcb12->cr2);
+    /* Shadow stacks are not offered: an L2 that turns them on leaves the next one nothing. */
+    nvirt_vmcb_set_s_cet(vmcb02, 0);
+    nvirt_vmcb_set_ssp(vmcb02, 0);
+    nvirt_vmcb_set_isst_addr(vmcb02, 0);
 }
 
 /* An event that is not valid must not leave reserved bits behind. */
