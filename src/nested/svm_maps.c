@@ -2,8 +2,8 @@
 /*
  * The permission maps of L2. The union of L1's map and L0's could be computed at each VMRUN, from
  * 20 KiB of L1's memory. Instead the maps of L2 begin with everything intercepted; an access that
- * neither level wants is let through when it first comes, until the next VMRUN. The MSRs that guests
- * use all the time are looked at in advance: three words of the map.
+ * neither level wants is let through when it first comes, looked up again at each VMRUN. The MSRs
+ * that guests use all the time are looked at in advance: three words of the map.
  */
 #include "nested/svm_internal.h"
 
@@ -39,6 +39,12 @@ static uint8_t l0_byte(const struct nvirt_svm_vcpu *v, uint32_t offset)
     return v->msrpm01 != NULL ? v->msrpm01[offset] : 0xff;
 }
 
+/* The CPU may have kept what the maps said at the last entry. */
+static void maps_changed(struct nvirt_svm_vcpu *v)
+{
+    v->vmcb02->clean &= ~NVIRT_VMCB_CLEAN_IOPM;
+}
+
 static void fill_chunk(struct nvirt_svm_vcpu *v, uint32_t offset)
 {
     uint8_t l1[CHUNK_BYTES] = {0};
@@ -47,28 +53,66 @@ static void fill_chunk(struct nvirt_svm_vcpu *v, uint32_t offset)
         read_map(v, v->vmcb12.msrpm_base, offset, l1, CHUNK_BYTES);
     }
     for (uint32_t i = 0; i < CHUNK_BYTES; i++) {
-        v->msrpm02[offset + i] = (uint8_t)(l1[i] | l0_byte(v, offset + i));
+        uint8_t byte = (uint8_t)(l1[i] | l0_byte(v, offset + i));
+
+        if (v->msrpm02[offset + i] != byte) {
+            v->msrpm02[offset + i] = byte;
+            maps_changed(v);
+        }
     }
 }
 
-static void take_back(struct nvirt_svm_vcpu *v)
+/* Whether L1 or L0 wants what was granted, by their maps as they are now. */
+static bool is_wanted(struct nvirt_svm_vcpu *v, const struct nvi_svm_grant *g)
 {
-    if (v->grants_overflow) {
-        __builtin_memset(v->msrpm02, 0xff, NVIRT_SVM_MSRPM_BYTES);
-        __builtin_memset(v->iopm02, 0xff, NVIRT_SVM_IOPM_BYTES);
-    }
-    for (uint32_t i = 0; i < v->grants; i++) {
-        const struct nvi_svm_grant *g = &v->grant[i];
+    uint32_t code = g->io ? NVIRT_SVM_EXIT_IOIO : NVIRT_SVM_EXIT_MSR;
+    const uint8_t *l0 = g->io ? v->iopm01 : v->msrpm01;
+    uint8_t bytes[2] = {0, 0};
 
-        nvi_svm_map_write(g->io ? v->iopm02 : v->msrpm02, g->bit, g->count, true);
+    if (nvirt_vmcb_intercepts(v->vmcb01, code) &&
+        (l0 == NULL || nvi_svm_map_any(l0, g->bit, g->count))) {
+        return true;
     }
+    if (nvirt_vmcb_intercepts(&v->vmcb12, code)) {
+        read_map(v, g->io ? v->vmcb12.iopm_base : v->vmcb12.msrpm_base, g->bit / 8u, bytes,
+                 g->bit % 8u + g->count > 8u ? 2 : 1);
+    }
+    return nvi_svm_map_any(bytes, g->bit % 8u, g->count);
+}
+
+/* L1 may have changed its maps, or named others, without a word: each grant is looked up again. */
+static void review_grants(struct nvirt_svm_vcpu *v)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < v->grants; i++) {
+        const struct nvi_svm_grant g = v->grant[i];
+
+        if (is_wanted(v, &g)) {
+            nvi_svm_map_write(g.io ? v->iopm02 : v->msrpm02, g.bit, g.count, true);
+            maps_changed(v);
+        } else {
+            v->grant[kept++] = g;
+        }
+    }
+    v->grants = kept;
+}
+
+static void take_all_back(struct nvirt_svm_vcpu *v)
+{
+    __builtin_memset(v->msrpm02, 0xff, NVIRT_SVM_MSRPM_BYTES);
+    __builtin_memset(v->iopm02, 0xff, NVIRT_SVM_IOPM_BYTES);
+    maps_changed(v);
     v->grants = 0;
     v->grants_overflow = false;
 }
 
 void nvi_svm_maps_reset(struct nvirt_svm_vcpu *v)
 {
-    take_back(v);
+    if (v->grants_overflow) {
+        take_all_back(v);
+    }
+    review_grants(v);
     for (uint32_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
         fill_chunk(v, chunks[i]);
     }
@@ -79,9 +123,7 @@ void nvi_svm_maps_reset(struct nvirt_svm_vcpu *v)
 static void grant(struct nvirt_svm_vcpu *v, bool io, uint32_t bit, uint32_t count)
 {
     nvi_svm_map_write(io ? v->iopm02 : v->msrpm02, bit, count, false);
-    nvirt_vmcb_set_iopm_base(v->vmcb02, v->iopm02_hpa.value);
-    /* The CPU may have kept the maps' contents. */
-    v->vmcb02->clean &= ~NVIRT_VMCB_CLEAN_IOPM;
+    maps_changed(v);
     if (v->grants == NVI_SVM_GRANTS) {
         v->grants_overflow = true;
         return;

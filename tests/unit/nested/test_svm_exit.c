@@ -164,8 +164,9 @@ static void an_l1_without_io_intercept_wants_no_port(void **state)
     assert_true(port_passes(w, 0x80));
 }
 
-/* What was let through for one run of L2 is asked again in the next. */
-static void grants_end_with_the_run(void **state)
+/* What was let through for one run of L2 is looked up again for the next: L1 may rewrite its maps
+ * between two VMRUNs without a word. */
+static void grants_are_looked_up_at_each_vmrun(void **state)
 {
     struct world *w = *state;
     struct nvirt_vmcb vmcb = good_vmcb12();
@@ -178,6 +179,12 @@ static void grants_end_with_the_run(void **state)
     assert_true(msr_passes(w, 0x1b, false));
     assert_false(msr_passes(w, 0x1b, true));
     step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    enter_again(w, &vmcb);
+    assert_true(port_passes(w, 0x80));
+    assert_true(msr_passes(w, 0x1b, false));
+    step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    fake_vm_put(w->port, IOPM12 + 0x80 / 8, &(uint8_t){1}, 1);
+    fake_vm_put(w->port, MSRPM12 + 0x1b / 4, &(uint8_t){0x40}, 1);
     enter_again(w, &vmcb);
     assert_false(port_passes(w, 0x80));
     assert_false(msr_passes(w, 0x1b, false));
@@ -313,6 +320,8 @@ static void changed_maps_of_l0_are_seen(void **state)
     step(w, NVIRT_SVM_EXIT_IOIO, IO_IN1(0x80), 0);
     assert_true(nvi_svm_msrpm_position(NVIRT_MSR_STAR, &bit));
     nvi_svm_map_write(w->msrpm01, bit, 2, true);
+    nvi_svm_map_write(w->iopm01, 0x80, 1, true);
+    nvirt_vmcb_intercept(w->vmcb01, NVIRT_SVM_EXIT_IOIO, true);
     assert_int_equal(nvirt_svm_vmcb01_changed(w->v), NVIRT_OK);
     prepare(w);
     assert_false(port_passes(w, 0x80));
@@ -476,7 +485,7 @@ int main(void)
         T(a_port_of_l1s_is_reflected),
         T(a_port_of_l0s_is_the_hosts),
         T(an_l1_without_io_intercept_wants_no_port),
-        T(grants_end_with_the_run),
+        T(grants_are_looked_up_at_each_vmrun),
         T(many_grants_are_taken_back_too),
         T(l1s_map_is_read_once_per_exit),
         T(msrs_are_decided_like_ports),
