@@ -172,6 +172,10 @@ struct nvirt_svm_exit {
     uint64_t code;       /**< EXITCODE. */
     uint64_t info1;      /**< EXITINFO1. */
     uint64_t info2;      /**< EXITINFO2. */
+    uint64_t int_info;   /**< EXITINTINFO: the event whose delivery the exit interrupted; 0 for
+                              none. With a verdict of L1 or L2 nvirt has it delivered again, but for
+                              a task switch, which is the delivery; an exception that the host
+                              injects instead is combined with it as the CPU would. */
     nvirt_l1gpa l1gpa;   /**< For nested page faults of L2 that are the host's (verdict L2): the L1
                               address behind. For L1's own, info2 is it. */
     bool branch_barrier; /**< L2 was left for L1: the host's IBPB, if any, belongs here. */

@@ -67,6 +67,7 @@ struct nvi_mmu_key {
 /** One root. Members are the engine's; table is for building an EPTP or nCR3. */
 struct nvi_mmu_root {
     struct nvi_mmu_key key;
+    uint64_t serial;      /**< Number of this key since it got the slot; 0: not numbered yet. */
     nvirt_hpa table;      /**< Top table in hardware's format; kept when the slot gets a new key. */
     nvirt_hpa limbo;      /**< Pages unlinked and not yet flushed; 0 when none. */
     uint64_t link;        /**< Low bits of an entry that points to a table. */
@@ -88,6 +89,7 @@ struct nvi_mmu {
     bool starved;         /**< Reclaimed pages sit in limbo: flush all to get them. */
     bool self_emptied;    /**< A fault emptied its own root for room and none succeeded since. */
     uint64_t clock;
+    uint64_t serials;     /**< Numbers of roots given out. */
     uint64_t sequence;    /**< Of the port, under which everything in the trees holds. */
 };
 
@@ -137,6 +139,13 @@ void nvi_mmu_destroy(struct nvi_mmu *mmu);
 NVIRT_NODISCARD enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu,
                                                    const struct nvi_mmu_key *key, uint8_t levels,
                                                    uint64_t link, struct nvi_mmu_root **root);
+
+/**
+ * A number that no other key ever had: the serial of the root that stands for @p key, or a new one
+ * for the root that is to be made for it (the caller stores it there). A key whose root was
+ * recycled gets another number when it comes back, so what ran under the old one can be told.
+ */
+NVIRT_NODISCARD uint64_t nvi_mmu_serial(struct nvi_mmu *mmu, const struct nvi_mmu_key *key);
 
 /** L1 invalidated what it has at @p table (bits 51:12), in any role (INVEPT single-context). */
 void nvi_mmu_invalidate(struct nvi_mmu *mmu, uint64_t table);

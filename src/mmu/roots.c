@@ -105,8 +105,17 @@ static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu)
     if (root != NULL) {
         mmu->stats->shadow_reclaimed += root->pages - 1u;
         nvi_mmu_tree_empty(mmu, root);
+        /* The address of the top table stands for something else from now on. */
+        root->changed = true;
     }
     return root;
+}
+
+uint64_t nvi_mmu_serial(struct nvi_mmu *mmu, const struct nvi_mmu_key *key)
+{
+    const struct nvi_mmu_root *root = find(mmu, key);
+
+    return root != NULL && root->serial != 0 ? root->serial : ++mmu->serials;
 }
 
 enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu, const struct nvi_mmu_key *key,
@@ -122,6 +131,7 @@ enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu, const struct nvi_mmu_key
             return NVIRT_ERR_NO_PAGE;
         mmu->stats->root_misses++;
         found->key = *key;
+        found->serial = 0;
         found->levels = levels;
         found->link = link;
     }

@@ -39,6 +39,10 @@ static void leave_for(struct nvirt_svm_vcpu *v, uint32_t code, uint64_t info1, u
     /* What was to be delivered to L2 at this entry was not: L1 is told as of any interrupted
      * delivery, and injects it again. */
     info.int_info = event_slot_is_free(v) ? 0 : v->vmcb02->event_inj;
+    /* No instruction was intercepted: what an earlier exit left here is not this one's. */
+    nvirt_vmcb_set_next_rip(v->vmcb02, 0);
+    nvirt_vmcb_set_insn_count(v->vmcb02, 0);
+    __builtin_memset(v->vmcb02->insn_bytes, 0, sizeof v->vmcb02->insn_bytes);
     nvi_svm_leave(v, &info);
 }
 
@@ -68,37 +72,57 @@ void nvi_svm_raise(struct nvirt_svm_vcpu *v, uint32_t vector, bool has_error, ui
     deliver_exception(v, make_exception(vector, has_error, error), 0);
 }
 
-/* [APM 2 "#DF - Double-Fault Exception"] */
-static bool makes_double_fault(uint64_t first)
+static bool is_exception(uint64_t event)
 {
-    switch (first & NVIRT_SVM_EVENT_VECTOR) {
+    uint64_t type = (event & NVIRT_SVM_EVENT_TYPE) >> NVIRT_SVM_EVENT_TYPE_SHIFT;
+
+    return (event & NVIRT_SVM_EVENT_VALID) != 0 && type == NVIRT_SVM_EVENT_EXCEPTION;
+}
+
+static bool is_contributory(uint64_t vector)
+{
+    switch (vector) {
     case NVIRT_VECTOR_DE:
     case NVIRT_VECTOR_TS:
     case NVIRT_VECTOR_NP:
     case NVIRT_VECTOR_SS:
     case NVIRT_VECTOR_GP:
-    case NVIRT_VECTOR_PF:
         return true;
     default:
         return false;
     }
 }
 
+/* What becomes of @p second, raised while @p first was being delivered; 0: a shutdown.
+ * [APM 2 "#DF - Double-Fault Exception"] */
+static uint64_t combine(uint64_t first, uint64_t second)
+{
+    uint64_t before = first & NVIRT_SVM_EVENT_VECTOR;
+    uint64_t now = second & NVIRT_SVM_EVENT_VECTOR;
+    bool page_fault = now == NVIRT_VECTOR_PF;
+
+    if (!is_exception(first) || !(page_fault || is_contributory(now))) {
+        return second;
+    }
+    if (before == NVIRT_VECTOR_DF) {
+        return 0;
+    }
+    if (before == NVIRT_VECTOR_PF || (is_contributory(before) && !page_fault)) {
+        return make_exception(NVIRT_VECTOR_DF, true, 0);
+    }
+    return second;
+}
+
 bool nvi_svm_return_gp(struct nvirt_svm_vcpu *v)
 {
     const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
-    uint64_t first = nvi_svm_normal_event(vmcb->exit_int_info);
-    bool exception = first != 0 && (first & NVIRT_SVM_EVENT_TYPE) >> NVIRT_SVM_EVENT_TYPE_SHIFT ==
-                                       NVIRT_SVM_EVENT_EXCEPTION;
+    uint64_t event = combine(nvi_svm_normal_event(vmcb->exit_int_info),
+                             make_exception(NVIRT_VECTOR_GP, true, (uint32_t)vmcb->exit_info1));
 
-    if (exception && (first & NVIRT_SVM_EVENT_VECTOR) == NVIRT_VECTOR_DF) {
+    if (event == 0) {
         return false;
     }
-    if (exception && makes_double_fault(first)) {
-        nvi_svm_raise(v, NVIRT_VECTOR_DF, true, 0);
-    } else {
-        nvi_svm_raise(v, NVIRT_VECTOR_GP, true, (uint32_t)vmcb->exit_info1);
-    }
+    deliver_exception(v, event, 0);
     return true;
 }
 
@@ -124,21 +148,34 @@ void nvi_svm_retire(struct nvirt_svm_vcpu *v, uint32_t length)
 
 /* ---- events that wait ---- */
 
+/* The IRET that ended an NMI handler was intercepted and has not been executed yet. */
+static bool at_iret(struct nvirt_svm_vcpu *v)
+{
+    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    const struct nvi_svm_waiting *w = &v->waiting;
+
+    return w->iret_pending && vmcb->rip == w->iret_rip && vmcb->rsp == w->iret_rsp;
+}
+
 /* A waiting NMI is in the way of nothing else: an NMI handler of L1 that nvirt itself started must
  * have returned. RIP and RSP tell whether the intercepted IRET has been executed since. */
 static bool nmi_can_be_taken(struct nvirt_svm_vcpu *v)
 {
-    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
     struct nvi_svm_waiting *w = &v->waiting;
 
-    if (!v->gif || !event_slot_is_free(v) || w->nmi_masked) {
+    if (!v->gif || w->nmi_masked) {
         return false;
     }
-    if (w->iret_pending && vmcb->rip == w->iret_rip && vmcb->rsp == w->iret_rsp) {
+    if (at_iret(v)) {
+        if (!event_slot_is_free(v)) {
+            /* Another handler runs first, and its IRET ends the blocking just as well. */
+            w->iret_pending = false;
+            w->nmi_masked = true;
+        }
         return false;
     }
     w->iret_pending = false;
-    return true;
+    return event_slot_is_free(v);
 }
 
 static void deliver_nmi(struct nvirt_svm_vcpu *v)
@@ -193,52 +230,208 @@ static void deliver_interrupt(struct nvirt_svm_vcpu *v)
     w->interrupt = false;
 }
 
-void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
-{
-    struct nvi_svm_waiting *w = &v->waiting;
-
-    if (w->exception != 0 && event_slot_is_free(v)) {
-        uint64_t event = w->exception;
-
-        w->exception = 0;
-        deliver_exception(v, event, w->address);
-    }
-    deliver_nmi(v);
-    deliver_interrupt(v);
-    /* An interrupt that L2 may not take because L1 has IF clear can wait for the next exit of L2:
-     * only L1 can change that. */
-    w->window = v->gif && (w->interrupt || (w->nmi && !w->nmi_masked));
-    w->fake_irq = w->window && !(v->level == 2 && v->v_irq);
-    /* Watched as soon as an NMI was injected: no later entry tells whether the handler returned. */
-    w->iret_watch = w->nmi_masked;
-    if (w->iret_watch) {
-        nvirt_vmcb_intercept(nvi_svm_current(v), NVIRT_SVM_EXIT_IRET, true);
-    }
-    w->gp_watch = v->level == 1 && !v->svme &&
-                  !nvirt_vmcb_intercepts(v->vmcb01, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP);
-    if (w->gp_watch) {
-        nvirt_vmcb_intercept(v->vmcb01, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, true);
-    }
-}
-
-/* Takes back what nvi_svm_set_interrupts() and nvi_svm_deliver() put into the VMCB for nvirt. */
-static void drop_own_intercepts(struct nvirt_svm_vcpu *v)
+/* What the exception drives out of EVENTINJ and hardware would not lose. */
+static void displace_event(struct nvirt_svm_vcpu *v)
 {
     struct nvirt_vmcb *vmcb = nvi_svm_current(v);
     struct nvi_svm_waiting *w = &v->waiting;
 
-    if (w->fake_irq) {
-        nvirt_vmcb_set_int_ctl(vmcb, vmcb->int_ctl & ~NVIRT_SVM_V_IRQ);
+    uint64_t type = (vmcb->event_inj & NVIRT_SVM_EVENT_TYPE) >> NVIRT_SVM_EVENT_TYPE_SHIFT;
+
+    if (!event_slot_is_free(v) && type == NVIRT_SVM_EVENT_NMI) {
+        w->nmi = true;
+        w->nmi_masked = false;
     }
-    if (w->window) {
-        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_VINTR, false);
+    nvirt_vmcb_set_event_inj(vmcb, 0);
+}
+
+/* An exception of the host's. What waits in EVENTINJ was being delivered when it arose. */
+static void deliver_waiting_exception(struct nvirt_svm_vcpu *v)
+{
+    struct nvi_svm_waiting *w = &v->waiting;
+    uint64_t event = w->exception;
+
+    w->exception = 0;
+    if (event == 0 || w->exception_level != v->level) {
+        /* Its level was left meanwhile: nobody is there to take it. */
+        return;
     }
-    if (w->gp_watch) {
-        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, false);
+    /* An interception comes before two faults become one [APM 2 "Exception Intercepts"]. */
+    if (!event_slot_is_free(v) &&
+        !l1_intercepts(v, NVIRT_SVM_EXIT_EXCEPTION + (uint32_t)(event & NVIRT_SVM_EVENT_VECTOR))) {
+        event = combine(nvi_svm_current(v)->event_inj, event);
+        if (event == 0 && !l1_intercepts(v, NVIRT_SVM_EXIT_SHUTDOWN)) {
+            return; /* The double fault is delivered again and meets its shutdown in hardware. */
+        }
+        displace_event(v);
     }
-    if (w->iret_watch) {
-        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IRET, l1_intercepts(v, NVIRT_SVM_EXIT_IRET));
+    if (event == 0) {
+        leave_for(v, NVIRT_SVM_EXIT_SHUTDOWN, 0, 0);
+    } else {
+        deliver_exception(v, event, w->address);
     }
+}
+
+void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
+{
+    deliver_waiting_exception(v);
+    deliver_nmi(v);
+    deliver_interrupt(v);
+}
+
+/* ---- what nvirt watches for itself ---- */
+
+#define OWN_INT_CTL                                                                                \
+    (NVIRT_SVM_V_IRQ | NVIRT_SVM_V_INTR_PRIO | NVIRT_SVM_V_IGN_TPR | NVIRT_SVM_V_INTR_VECTOR)
+#define WORD_EXCEPTIONS (NVIRT_SVM_EXIT_EXCEPTION / 32u)
+#define WORD_OTHERS (NVIRT_SVM_EXIT_VINTR / 32u)
+
+/* Whether to ask for an exit when the level that runs could take an interrupt. Where L1's IF alone
+ * decides, L2 cannot change it; an NMI behind an IRET is reached by stepping over that. */
+static bool wants_window(const struct nvirt_svm_vcpu *v)
+{
+    const struct nvi_svm_waiting *w = &v->waiting;
+    bool l1_decides = v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0;
+
+    return v->gif && ((w->interrupt && (!l1_decides || v->l1_if)) ||
+                      (w->nmi && !w->nmi_masked && !w->iret_pending));
+}
+
+/* Interrupts may stay masked behind the IRET that ends an NMI handler, so no window shows its end:
+ * it is executed alone. All exceptions are intercepted meanwhile, or one of the IRET's would put
+ * the trap flag of the step on the guest's stack. */
+static void start_step(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    v->own.step = v->waiting.nmi && v->gif && at_iret(v);
+    if (v->own.step) {
+        v->own.rflags = vmcb->rflags;
+        v->own.dr6 = vmcb->dr6;
+        nvirt_vmcb_set_rflags(vmcb, vmcb->rflags | NVIRT_RFLAGS_TF);
+        nvirt_vmcb_set_intercept_word(vmcb, WORD_EXCEPTIONS, UINT32_MAX);
+    }
+}
+
+static bool set_interrupts(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    struct nvi_svm_interrupt_in in;
+
+    in.vmcb12 = v->level == 2 ? &v->vmcb12 : NULL;
+    in.vmcb01 = v->vmcb01;
+    in.pass_through = v->pass_through;
+    in.gif = v->gif;
+    in.l1_if = v->l1_if;
+    in.v_irq = v->v_irq;
+    in.window = v->own.window;
+    return nvi_svm_set_interrupts(&in, vmcb);
+}
+
+bool nvi_svm_watch(struct nvirt_svm_vcpu *v)
+{
+    struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    struct nvi_svm_own *own = &v->own;
+    bool vintr = nvirt_vmcb_intercepts(
+        v->level == 2 ? &v->vmcb12 : v->vmcb01, NVIRT_SVM_EXIT_VINTR);
+    uint32_t exceptions = vmcb->intercepts[WORD_EXCEPTIONS];
+    uint32_t iret = nvirt_vmcb_intercepts(vmcb, NVIRT_SVM_EXIT_IRET);
+    bool host_if;
+
+    own->vmcb = vmcb;
+    own->int_ctl = vmcb->int_ctl;
+    own->window = wants_window(v);
+    own->fake_irq = own->window && !(v->level == 2 && v->v_irq);
+    /* Watched as soon as an NMI was injected: no later entry tells whether the handler returned. */
+    own->iret_watch = v->waiting.nmi_masked;
+    own->gp_watch = v->level == 1 && !v->svme &&
+                    !nvirt_vmcb_intercepts(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP);
+    host_if = set_interrupts(v, vmcb);
+    if (own->iret_watch) {
+        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IRET, true);
+    }
+    if (own->gp_watch) {
+        nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, true);
+    }
+    start_step(v, vmcb);
+    own->exceptions = vmcb->intercepts[WORD_EXCEPTIONS] & ~exceptions;
+    own->others = (own->window && !vintr ? 1u << (NVIRT_SVM_EXIT_VINTR % 32u) : 0) |
+                  (own->iret_watch && iret == 0 ? 1u << (NVIRT_SVM_EXIT_IRET % 32u) : 0);
+    return host_if;
+}
+
+void nvi_svm_unwatch(struct nvirt_svm_vcpu *v)
+{
+    struct nvi_svm_own *own = &v->own;
+    struct nvirt_vmcb *vmcb = own->vmcb;
+
+    if (vmcb == NULL) {
+        return;
+    }
+    own->vmcb = NULL;
+    if (own->fake_irq) {
+        nvirt_vmcb_set_int_ctl(vmcb,
+                               (vmcb->int_ctl & ~OWN_INT_CTL) | (own->int_ctl & OWN_INT_CTL));
+    }
+    /* An IRET that was executed brought a trap flag of the guest's own. */
+    if (own->step && at_iret(v)) {
+        nvirt_vmcb_set_rflags(vmcb, (vmcb->rflags & ~NVIRT_RFLAGS_TF) |
+                                        (own->rflags & NVIRT_RFLAGS_TF));
+    }
+    nvirt_vmcb_set_intercept_word(vmcb, WORD_EXCEPTIONS,
+                                  vmcb->intercepts[WORD_EXCEPTIONS] & ~own->exceptions);
+    nvirt_vmcb_set_intercept_word(vmcb, WORD_OTHERS,
+                                  vmcb->intercepts[WORD_OTHERS] & ~own->others);
+}
+
+/* Whether an intercept of nvirt's alone led to exit @p code. */
+static bool is_own_exit(const struct nvi_svm_own *own, uint64_t code)
+{
+    uint32_t bit = 1u << (code % 32u);
+
+    return (code / 32u == WORD_EXCEPTIONS && (own->exceptions & bit) != 0) ||
+           (code / 32u == WORD_OTHERS && (own->others & bit) != 0);
+}
+
+#define DR6_BREAKPOINTS NVIRT_BITS(3, 0)
+
+/* The single step ended by the trap behind the IRET. @return true when nobody else is to see it. */
+static bool end_step(struct nvirt_svm_vcpu *v)
+{
+    struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    bool guests = (v->own.rflags & NVIRT_RFLAGS_TF) != 0 ||
+                  (vmcb->dr6 & ~v->own.dr6 & DR6_BREAKPOINTS) != 0;
+
+    v->waiting.iret_pending = false;
+    if ((v->own.rflags & NVIRT_RFLAGS_TF) == 0) {
+        nvirt_vmcb_set_dr6(vmcb, (vmcb->dr6 & ~NVI_DR6_BS) | (v->own.dr6 & NVI_DR6_BS));
+    }
+    if (guests && is_own_exit(&v->own, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB)) {
+        nvi_svm_raise(v, NVIRT_VECTOR_DB, false, 0);
+        return true;
+    }
+    return !guests;
+}
+
+#define VECTORS_WITH_ERROR                                                                         \
+    (NVIRT_BIT(8) | NVIRT_BITS(14, 10) | NVIRT_BIT(17) | NVIRT_BIT(21) | NVIRT_BITS(30, 29))
+
+/* An exit while the IRET was stepped. @return true when nobody else is to see it. */
+static bool close_step(struct nvirt_svm_vcpu *v, uint64_t code)
+{
+    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    uint32_t vector = (uint32_t)code % 32u;
+
+    if (code / 32u != WORD_EXCEPTIONS) {
+        return false;
+    }
+    if (vector == NVIRT_VECTOR_DB && ((vmcb->dr6 & NVI_DR6_BS) != 0 || !at_iret(v))) {
+        return end_step(v);
+    }
+    if (!is_own_exit(&v->own, code) || (v->own.gp_watch && vector == NVIRT_VECTOR_GP)) {
+        return false;
+    }
+    deliver_exception(v, make_exception(vector, (VECTORS_WITH_ERROR >> vector & 1u) != 0,
+                                        (uint32_t)vmcb->exit_info1),
+                      vmcb->exit_info2);
+    return true;
 }
 
 /*
@@ -258,27 +451,27 @@ static bool virq_was_taken(const struct nvirt_vmcb *vmcb)
 bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
 {
     const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    const struct nvi_svm_own *own = &v->own;
     struct nvi_svm_waiting *w = &v->waiting;
-    bool vintr = w->window && code == NVIRT_SVM_EXIT_VINTR;
-    bool iret = w->iret_watch && code == NVIRT_SVM_EXIT_IRET;
 
-    drop_own_intercepts(v);
-    if (v->level == 2 && !w->fake_irq && v->gif) {
+    nvi_svm_unwatch(v);
+    if (v->level == 2 && !own->fake_irq && v->gif) {
         v->v_irq = (vmcb->int_ctl & NVIRT_SVM_V_IRQ) != 0 && !virq_was_taken(vmcb);
     }
-    if (iret) {
+    if (own->step && close_step(v, code)) {
+        return true;
+    }
+    if (own->iret_watch && code == NVIRT_SVM_EXIT_IRET) {
         w->nmi_masked = false;
         w->iret_pending = true;
         w->iret_rip = vmcb->rip;
         w->iret_rsp = vmcb->rsp;
     }
-    /* What L1 asked for as well is L1's exit all the same. */
-    vintr = vintr && (w->fake_irq || !l1_intercepts(v, NVIRT_SVM_EXIT_VINTR));
-    iret = iret && !l1_intercepts(v, NVIRT_SVM_EXIT_IRET);
-    w->window = false;
-    w->fake_irq = false;
-    w->iret_watch = false;
-    return vintr || iret;
+    /* What L1 or the host asked for as well is theirs all the same; a V_IRQ of nvirt's is not. */
+    if (code == NVIRT_SVM_EXIT_VINTR && own->fake_irq) {
+        return true;
+    }
+    return (code == NVIRT_SVM_EXIT_VINTR || code == NVIRT_SVM_EXIT_IRET) && is_own_exit(own, code);
 }
 
 /* ---- events whose delivery an exit interrupted ---- */
@@ -305,6 +498,10 @@ void nvi_svm_requeue(struct nvirt_svm_vcpu *v, uint64_t exit_int_info)
 
     if (event != 0 && event_slot_is_free(v) && !is_reexecuted(event, v->requeued)) {
         nvirt_vmcb_set_event_inj(nvi_svm_current(v), event);
+        if (event == v->requeued) {
+            /* The exit wrote next_rip; a software event pushes the one it came with. */
+            nvirt_vmcb_set_next_rip(nvi_svm_current(v), v->requeued_next_rip);
+        }
     }
 }
 
@@ -320,6 +517,7 @@ static enum nvirt_status queue_exception(struct nvirt_svm_vcpu *v, const struct 
     }
     v->waiting.exception =
         make_exception(event->vector, event->has_error_code, event->error_code);
+    v->waiting.exception_level = v->level;
     v->waiting.address = event->vector == NVIRT_VECTOR_PF ? event->address : 0;
     return NVIRT_OK;
 }

@@ -25,11 +25,7 @@ static enum nvirt_verdict exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
         nvi_svm_msr(v, gprs, v->vmcb01->exit_info1 != 0);
         return NVIRT_VERDICT_DONE;
     case NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP:
-        return v->waiting.gp_watch ? nvi_svm_watched_gp(v) : NVIRT_VERDICT_L1;
-    case NVIRT_SVM_EXIT_NPF:
-        /* The host repairs its tables; what was being delivered is delivered again after. */
-        nvi_svm_requeue(v, v->vmcb01->exit_int_info);
-        return NVIRT_VERDICT_L1;
+        return v->own.gp_watch ? nvi_svm_watched_gp(v) : NVIRT_VERDICT_L1;
     default:
         return NVIRT_VERDICT_L1;
     }
@@ -53,7 +49,16 @@ static enum nvirt_status nested_fault(struct nvirt_svm_vcpu *v, struct nvirt_svm
 {
     struct nvi_svm_exit_info info = hardware_info(v->vmcb02);
     struct nvi_npt_verdict found = {0};
-    enum nvi_fault fault = nvi_npt_fault(&v->mmu, v->root, &v->npt, info.info1,
+    enum nvi_fault fault;
+
+    if ((info.info1 & NVIRT_SVM_NPF_RSV) != 0) {
+        /* Hardware walks NPT02 only, where nvirt sets no reserved bit: the host does not run in the
+         * paging mode that the tables are made for. Repairing them would go on for ever. */
+        exit->verdict = NVIRT_VERDICT_DONE;
+        nvirt_port_trace(v->vm->port, "reserved bit in nested tables", info.info2);
+        return NVIRT_ERR_HARDWARE;
+    }
+    fault = nvi_npt_fault(&v->mmu, v->root, &v->npt, info.info1,
                                          nvirt_l2gpa_make(info.info2), &found);
 
     exit->verdict = NVIRT_VERDICT_DONE;
@@ -62,10 +67,11 @@ static enum nvirt_status nested_fault(struct nvirt_svm_vcpu *v, struct nvirt_svm
         nvi_svm_leave(v, &info);
         return NVIRT_OK;
     }
-    nvi_svm_requeue(v, info.int_info);
     if (fault == NVI_FAULT_HOST) {
         exit->verdict = NVIRT_VERDICT_L2;
         exit->l1gpa = found.l1gpa;
+    } else {
+        nvi_svm_requeue(v, info.int_info);
     }
     return fault == NVI_FAULT_NO_PAGE ? NVIRT_ERR_NO_PAGE : NVIRT_OK;
 }
@@ -115,6 +121,10 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
 {
     enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
 
+    if (!v->gif && exit->code == NVIRT_SVM_EXIT_NMI) {
+        /* L2 cleared GIF: the host takes it off the CPU, and it waits for STGI. */
+        action = NVI_SVM_HOST;
+    }
     if (action == NVI_SVM_IO) {
         action = nvi_svm_maps_decide_io(v, exit->info1);
     } else if (action == NVI_SVM_MSR) {
@@ -125,6 +135,17 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
 
 /* ---- the host's call ---- */
 
+/* What the host's exit interrupted is delivered again after it. A task switch is part of the
+ * delivery and delivers the event itself. */
+static void requeue_for_host(struct nvirt_svm_vcpu *v, const struct nvirt_svm_exit *exit)
+{
+    bool hosts = exit->verdict == NVIRT_VERDICT_L1 || exit->verdict == NVIRT_VERDICT_L2;
+
+    if (hosts && exit->code != NVIRT_SVM_EXIT_TASK_SWITCH) {
+        nvi_svm_requeue(v, exit->int_info);
+    }
+}
+
 static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
                      struct nvirt_svm_exit *exit)
 {
@@ -133,20 +154,25 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
     exit->code = vmcb->exit_code;
     exit->info1 = vmcb->exit_info1;
     exit->info2 = vmcb->exit_info2;
+    exit->int_info = nvi_svm_normal_event(vmcb->exit_int_info);
     exit->l1gpa = nvirt_l1gpa_make(0);
     exit->branch_barrier = false;
 }
 
-/* What an entry used up. A VMRUN that was refused has flushed nothing: TLB_CONTROL stays. */
+/* What an entry used up. A VMRUN that was refused may have flushed nothing. */
 static void settle_entry(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
     bool refused = vmcb->exit_code == NVIRT_SVM_EXIT_INVALID ||
                    vmcb->exit_code == NVIRT_SVM_EXIT_INVALID_LOW;
 
     nvirt_vmcb_set_event_inj(vmcb, 0);
-    if (!refused) {
-        nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
+    if (refused) {
+        nvi_svm_flushes_owed(v);
+        vmcb->clean = 0;
+        return;
     }
+    nvi_svm_flushes_done(v);
+    nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
     if (v->level == 2 && (v->cpu.features & NVIRT_SVM_FEATURE_CLEAN) != 0) {
         v->vmcb02->clean = NVIRT_VMCB_CLEAN_ALL;
     }
@@ -181,6 +207,7 @@ enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu
     } else {
         exit->verdict = exit_of_l1(v, exit->code, gprs);
     }
+    requeue_for_host(v, exit);
     exit->branch_barrier = v->barrier;
     v->barrier = false;
     return status;

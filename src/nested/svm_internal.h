@@ -26,6 +26,7 @@
 
 struct nvi_svm_pin {
     bool used;
+    uint64_t sequence; /**< Of the port, when it was pinned. */
     uint64_t page;
     nvirt_hpa hpa;
     uint64_t last_use;
@@ -45,14 +46,35 @@ struct nvi_svm_waiting {
     uint8_t vector;      /**< Of the interrupt. */
     uint64_t exception;  /**< EVENTINJ word; 0 for none. */
     uint64_t address;    /**< Its CR2, for #PF. */
+    uint32_t exception_level; /**< The level it was raised at. */
     bool nmi_masked;     /**< nvirt injected one whose IRET was not seen. */
     bool iret_pending;   /**< IRET was intercepted at iret_rip and has yet to run. */
     uint64_t iret_rip;
     uint64_t iret_rsp;
-    bool iret_watch;     /**< The IRET intercept is nvirt's. */
-    bool gp_watch;       /**< The #GP intercept is nvirt's. */
-    bool window;         /**< The VINTR intercept is nvirt's. */
+};
+
+/** What nvirt put for itself into the VMCB that was prepared, to be taken back after the entry, or
+ *  instead of it. The flags stay readable while the exit is handled. */
+struct nvi_svm_own {
+    struct nvirt_vmcb *vmcb; /**< Null: nothing is in there. */
+    uint32_t exceptions; /**< Bits added to the intercepts of exceptions, word 2. */
+    uint32_t others;     /**< Bits added to word 3. */
+    uint64_t int_ctl;    /**< What the window's V_IRQ replaced. */
+    uint64_t rflags;     /**< RFLAGS and DR6 before the single step. */
+    uint64_t dr6;
+    bool window;         /**< An exit is wanted when an interrupt could be taken. */
     bool fake_irq;       /**< V_IRQ in hardware is nvirt's, not L1's. */
+    bool iret_watch;     /**< The end of an NMI handler is waited for. */
+    bool gp_watch;       /**< #GP of an L1 that has SVM off. */
+    bool step;           /**< One IRET is single-stepped. */
+};
+
+/** Flushes that the prepared entry is to carry out. They count as done when it has. */
+struct nvi_svm_flushing {
+    bool open;
+    uint32_t level;
+    uint8_t control; /**< TLB_CONTROL for nvirt's reasons. */
+    enum nvi_mmu_flush tables;
 };
 
 struct nvirt_svm_vcpu {
@@ -92,11 +114,15 @@ struct nvirt_svm_vcpu {
     bool v_irq;                   /**< V_IRQ as L1 will see it. */
     bool controls_changed;
     uint64_t requeued;            /**< Event injected at the last entry; 0 for none. */
+    uint64_t requeued_next_rip;   /**< Return address that went with it. */
     uint32_t asid02;
     struct nvi_mmu_key key;
+    uint64_t root_number;         /**< Stands for key; never for another one. */
     struct nvi_mmu_root *root;    /**< Null until the first prepare after VMRUN. */
 
     struct nvi_svm_waiting waiting;
+    struct nvi_svm_own own;
+    struct nvi_svm_flushing flushing;
     bool barrier;                 /**< L2 was left for L1 and the host was not told yet. */
 
     struct nvirt_port_cpu *last_cpu;
@@ -162,6 +188,11 @@ void nvi_svm_advance(struct nvirt_vmcb *vmcb, uint32_t length);
 void nvi_svm_retire(struct nvirt_svm_vcpu *v, uint32_t length);
 /** Before an entry: delivers what waits, as far as it can be. May leave L2. */
 void nvi_svm_deliver(struct nvirt_svm_vcpu *v);
+/** Last before an entry: interrupt controls, and what nvirt watches for itself.
+ *  @return RFLAGS.IF that VMRUN needs. */
+bool nvi_svm_watch(struct nvirt_svm_vcpu *v);
+/** Takes nvi_svm_watch()'s work back: the entry did not take place. */
+void nvi_svm_unwatch(struct nvirt_svm_vcpu *v);
 /** After an exit: gives up nvirt's own intercepts. @return true when the exit was one of them. */
 bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code);
 /** The interrupted event of @p exit_int_info is delivered again at the next entry. */
@@ -180,10 +211,17 @@ void nvi_svm_abandon(struct nvirt_svm_vcpu *v);
 /** Pointer to a page of L1 that stays valid while pinned; null without memory there. */
 struct nvirt_vmcb *nvi_svm_page(struct nvirt_svm_vcpu *v, nvirt_l1gpa page);
 void nvi_svm_unpin_all(struct nvirt_svm_vcpu *v);
-/** Names L1's nested tables of this L2 for the flush engine; 0 where L1 uses none. */
-uint64_t nvi_svm_root_number(const struct nvirt_svm_vcpu *v);
+/** Unpins what was pinned before the host changed its memory; the page of an active L2 stays. */
+void nvi_svm_unpin_moved(struct nvirt_svm_vcpu *v);
 /** Merge input for this vCPU. */
 struct nvi_svm_merge_in nvi_svm_merge_input(const struct nvirt_svm_vcpu *v);
+
+/* ---- svm_prepare.c ---- */
+
+/** The prepared entry completed: its flushes are done. */
+void nvi_svm_flushes_done(struct nvirt_svm_vcpu *v);
+/** It did not, and will not as it is: they are owed again. */
+void nvi_svm_flushes_owed(struct nvirt_svm_vcpu *v);
 
 /* ---- svm_instructions.c ---- */
 
@@ -202,7 +240,8 @@ void nvi_svm_msr(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs, bool write);
 
 /* ---- svm_maps.c: permission maps of L2 ---- */
 
-/** Intercepts everything again; then lets through at once what the usual MSRs of L1's map allow. */
+/** Takes back what L1 or L0 wants by now; lets through at once what L1's map allows of the usual
+ *  MSRs. */
 void nvi_svm_maps_reset(struct nvirt_svm_vcpu *v);
 /** Whose an IOIO or MSR exit of L2 is; what neither level wants is let through from now on. */
 enum nvi_svm_action nvi_svm_maps_decide_io(struct nvirt_svm_vcpu *v, uint64_t info1);

@@ -24,6 +24,19 @@ void nvi_svm_unpin_all(struct nvirt_svm_vcpu *v)
     }
 }
 
+void nvi_svm_unpin_moved(struct nvirt_svm_vcpu *v)
+{
+    uint64_t now = nvirt_port_sequence(v->vm->port);
+
+    for (uint32_t i = 0; i < NVI_SVM_PINS; i++) {
+        struct nvi_svm_pin *pin = &v->pin[i];
+
+        if (pin->sequence != now && (v->level != 2 || pin->page != v->vmcb12_address.value)) {
+            unpin(v, pin);
+        }
+    }
+}
+
 static struct nvi_svm_pin *find_pin(struct nvirt_svm_vcpu *v, uint64_t page)
 {
     for (uint32_t i = 0; i < NVI_SVM_PINS; i++) {
@@ -65,6 +78,7 @@ struct nvirt_vmcb *nvi_svm_page(struct nvirt_svm_vcpu *v, nvirt_l1gpa page)
         pin->used = true;
         pin->page = page.value;
         pin->hpa = hpa;
+        pin->sequence = nvirt_port_sequence(v->vm->port);
     }
     pin->last_use = ++v->pin_clock;
     return nvirt_port_page_pointer(v->vm->port, pin->hpa);
@@ -89,8 +103,10 @@ struct nvi_svm_merge_in nvi_svm_merge_input(const struct nvirt_svm_vcpu *v)
 static void take_snapshot(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page)
 {
     if (page == NULL) {
-        /* A bus without memory reads ones: no VMCB of ones passes the checks. */
-        __builtin_memset(&v->vmcb12, 0xff, sizeof v->vmcb12);
+        /* A bus without memory reads ones: no VMCB with these registers passes the checks. */
+        static const uint64_t ones = ~UINT64_C(0);
+
+        v->vmcb12.efer = v->vmcb12.cr0 = v->vmcb12.cr4 = ones;
         return;
     }
     nvi_svm_snapshot(page, &v->vmcb12);
@@ -113,15 +129,6 @@ static struct nvi_mmu_key nested_key(const struct nvirt_svm_vcpu *v)
     return nvi_npt_key(&mode);
 }
 
-/* One number for "these nested tables, read this way"; 0 stands for none. */
-uint64_t nvi_svm_root_number(const struct nvirt_svm_vcpu *v)
-{
-    if (!v->np12) {
-        return 0;
-    }
-    return v->key.table ^ (v->key.role << 52) ^ (v->key.pat * UINT64_C(0x9e3779b97f4a7c15));
-}
-
 /* Reserved encodings are no reason to refuse VMRUN; what they flush is not said: everything. */
 static uint8_t tlb_control12(const struct nvirt_svm_vcpu *v)
 {
@@ -142,7 +149,7 @@ static void bind_tag(struct nvirt_svm_vcpu *v)
 
     entry.cpu = v->cpu_number;
     entry.asid12 = v->vmcb12.asid;
-    entry.root12 = nvi_svm_root_number(v);
+    entry.root12 = v->root_number;
     entry.tlb_control = tlb_control12(v);
     v->asid02 = nvirt_tlb_svm_enter_l2(&v->tlb, &entry, &revalidate);
     if (revalidate && v->np12) {
@@ -170,6 +177,7 @@ static void enter(struct nvirt_svm_vcpu *v)
     v->l1_if = (v->vmcb01->rflags & NVIRT_RFLAGS_IF) != 0;
     v->v_irq = (v->vmcb12.int_ctl & NVIRT_SVM_V_IRQ) != 0;
     v->key = nested_key(v);
+    v->root_number = nvi_mmu_serial(&v->mmu, &v->key);
     v->root = NULL;
     bind_tag(v);
     in = nvi_svm_merge_input(v);
@@ -234,20 +242,9 @@ void nvi_svm_vmrun(struct nvirt_svm_vcpu *v, nvirt_l1gpa vmcb12, uint32_t length
 
 /* ---- #VMEXIT ---- */
 
-/* vmcb02 was prepared and then not run, or refused: what its TLB_CONTROL was to flush is in the TLB
- * yet, for L1 too where the CPU flushes all or nothing. The next L2 on this VMCB has another tag. */
-static void owe_flushes_again(struct nvirt_svm_vcpu *v)
-{
-    if (v->vmcb02->tlb_control != NVIRT_SVM_TLB_NOTHING) {
-        nvirt_vmcb_set_tlb_control(v->vmcb02, NVIRT_SVM_TLB_NOTHING);
-        nvirt_tlb_tables_changed(&v->tlb, 0);
-        nvirt_tlb_flush_l1(&v->tlb);
-    }
-}
-
 static void back_to_l1(struct nvirt_svm_vcpu *v)
 {
-    owe_flushes_again(v);
+    nvi_svm_flushes_owed(v);
     if (shares_virtual_tpr(v)) {
         copy_v_tpr(v->vmcb02, v->vmcb01);
     }
@@ -287,6 +284,8 @@ void nvi_svm_refused(struct nvirt_svm_vcpu *v)
 
 void nvi_svm_abandon(struct nvirt_svm_vcpu *v)
 {
+    nvi_svm_unwatch(v);
+    nvi_svm_flushes_owed(v);
     if (v->level == 2) {
         nvirt_vmcb_set_event_inj(v->vmcb02, 0);
         v->level = 1;

@@ -19,7 +19,6 @@ void nvi_svm_snapshot(const struct nvirt_vmcb *page, struct nvirt_vmcb *snapshot
     const uint8_t *from = (const uint8_t *)page;
     uint8_t *to = (uint8_t *)snapshot;
 
-    __builtin_memset(snapshot, 0, sizeof *snapshot);
     __builtin_memcpy(to, from, CONTROL_END);
     __builtin_memcpy(to + SAVE_BEGIN, from + SAVE_BEGIN, SAVE_END - SAVE_BEGIN);
     /* L1 writes its page while this runs if it likes: everything from here on uses the copy, and

@@ -144,7 +144,8 @@ void nvi_svm_write_refusal(struct nvirt_vmcb *page);
 /** Gives vmcb01 the state that #VMEXIT leaves L1 with beyond what VMRUN saved. */
 void nvi_svm_load_host(const struct nvirt_vmcb *vmcb02, bool np12, struct nvirt_vmcb *vmcb01);
 
-/** Reads the parts of @p page that VMRUN looks at, each byte once; the rest of the snapshot is 0. */
+/** Reads the parts of @p page that VMRUN looks at, each byte once; the rest of the snapshot, 0 from
+ *  the start, is not touched. */
 void nvi_svm_snapshot(const struct nvirt_vmcb *page, struct nvirt_vmcb *snapshot);
 
 /** Copies what VMLOAD and VMSAVE move, bases made canonical for @p linear_bits. */
