@@ -22,24 +22,11 @@ static void inject(uint32_t level, uint8_t vector, bool has_error)
         report_stop("exception %u could not be injected", vector);
 }
 
-/* Ends the emulated instruction as the CPU would: next RIP, no more shadow, single-step trap. */
-static void skip(uint32_t level)
+/* Ends the emulated instruction as the CPU would. */
+static void skip(void)
 {
-    uint64_t rip = vmx_get(level, NVIRT_VMCS_GUEST_RIP);
-    uint64_t length = vmx_get(level, NVIRT_VMCS_EXIT_INSN_LENGTH);
-    bool long_code = (vmx_get(level, NVIRT_VMCS_GUEST_CS_AR) & NVIRT_VMX_AR_L) != 0 &&
-                     (vmx_get(level, NVIRT_VMCS_GUEST_EFER) & NVIRT_EFER_LMA) != 0;
-    uint64_t blocking = vmx_get(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY);
-
-    rip += length;
-    vmx_set(level, NVIRT_VMCS_GUEST_RIP, long_code ? rip : rip & 0xffffffffu);
-    vmx_set(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
-            blocking & ~(NVIRT_VMX_BLOCK_STI | NVIRT_VMX_BLOCK_MOV_SS));
-    if ((vmx_get(level, NVIRT_VMCS_GUEST_RFLAGS) & NVIRT_RFLAGS_TF) != 0) {
-        /* The single-step trap of this instruction is still to come. */
-        vmx_set(level, NVIRT_VMCS_GUEST_PENDING_DEBUG,
-                vmx_get(level, NVIRT_VMCS_GUEST_PENDING_DEBUG) | NVIRT_BIT(14));
-    }
+    if (nvirt_vmx_skip(vmx.vcpu, vmx.cpu) != NVIRT_OK)
+        report_stop("an instruction could not be completed");
 }
 
 /* --- instructions ------------------------------------------------------------------------------- */
@@ -56,7 +43,7 @@ static void handle_cpuid(uint32_t level)
     vmx.gprs.r[NVIRT_RBX] = r.ebx;
     vmx.gprs.r[NVIRT_RCX] = r.ecx;
     vmx.gprs.r[NVIRT_RDX] = r.edx;
-    skip(level);
+    skip();
 }
 
 static bool xsetbv_safe(uint32_t index, uint64_t value)
@@ -79,7 +66,7 @@ static void handle_xsetbv(uint32_t level)
     uint64_t value = (vmx.gprs.r[NVIRT_RAX] & 0xffffffffu) | (vmx.gprs.r[NVIRT_RDX] << 32);
 
     if (xsetbv_safe((uint32_t)vmx.gprs.r[NVIRT_RCX], value))
-        skip(level);
+        skip();
     else
         inject(level, NVIRT_VECTOR_GP, true);
 }
@@ -96,7 +83,7 @@ static void handle_vmcall(uint32_t level)
         return;
     }
     vmx.gprs.r[NVIRT_RAX] = hypercall(&vmx.gprs);
-    skip(level);
+    skip();
 }
 
 /* --- MSRs --------------------------------------------------------------------------------------- */
@@ -155,7 +142,7 @@ static void handle_msr(uint32_t level, bool write)
         vmx.gprs.r[NVIRT_RAX] = value & 0xffffffffu;
         vmx.gprs.r[NVIRT_RDX] = value >> 32;
     }
-    skip(level);
+    skip();
 }
 
 /* --- memory ------------------------------------------------------------------------------------- */
@@ -208,14 +195,14 @@ static void handle_host_exit(const struct nvirt_vmx_exit *exit)
     case NVIRT_VMX_EXIT_INVD:
         /* INVD would throw away the host's cached writes too. */
         __asm__ volatile("wbinvd" : : : "memory");
-        skip(exit->level);
+        skip();
         break;
     case NVIRT_VMX_EXIT_VMCALL:
         handle_vmcall(exit->level);
         break;
     case NVIRT_VMX_EXIT_IO:
         if (vmx_io(exit))
-            skip(exit->level);
+            skip();
         break;
     case NVIRT_VMX_EXIT_GETSEC:
         /* Safer mode is not offered: as on a CPU without it. */

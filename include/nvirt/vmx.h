@@ -268,7 +268,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
 
 /**
  * Hands an event to the vCPU: an NMI, external interrupt or exception that the host wants L1 to
- * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit; otherwise the event
+ * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit
+ * (the qualification of #DB is event->address then: the bits of DR6 it stands for); otherwise the event
  * is injected into the level that runs, when that may take it. One of each kind can wait. An L2
  * that has not run since its VMLAUNCH or VMRESUME first gets through that entry.
  * The event only waits here; nvirt_vmx_prepare() delivers it, so one handed over after a prepare
@@ -288,6 +289,21 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
                                                    const struct nvirt_event *event);
 
 /**
+ * Completes the instruction whose exit the host emulated, as the CPU would: RIP, RFLAGS.RF, the
+ * shadows of STI and MOV SS, a single step that is due (TF, unless IA32_DEBUGCTL.BTF), the monitor
+ * trap of whoever asked for it. For the level that runs, between an exit with verdict L1 or L2 and
+ * the next prepare, once, and after the instruction's effects.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (between prepare and exit; not a vCPU; bound to
+ *         another CPU); NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation. [SDM 3C "Monitor Trap Flag"; SDM 3B "Single-Step Exception Condition"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_skip(struct nvirt_vmx_vcpu *vcpu,
+                                                 struct nvirt_port_cpu *cpu);
+
+/**
  * For a VMCALL of L1 that is no hypercall of the host's: gives L1 what the architecture has for it
  * [SDM 3C "VMCALL"]: #UD outside VMX operation, #GP above CPL 0, else VMfail with error 1.
  * To be called between the exit (reason 18, level 1) and the next prepare.
@@ -302,9 +318,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu 
                                                           struct nvirt_port_cpu *cpu);
 
 /**
- * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, L1's
- * current VMCS written back, pins, waiting events and a shutdown of L1's dropped, flushes recorded.
- * IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set then.
+ * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins, waiting events and a shutdown of L1's dropped, flushes recorded.
+ * L1's current VMCS is not written back, because L1's memory may have been rewritten by then: as
+ * after a real reset, what its region holds is chance. IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set then.
  * @param vcpu the vCPU, not between an entry and its nvirt_vmx_exit().
  * @param cpu context of this CPU.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU);

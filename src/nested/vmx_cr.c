@@ -25,14 +25,64 @@ static uint64_t seen(uint64_t real, uint64_t shadow, uint64_t mask)
     return (real & ~mask) | (shadow & mask);
 }
 
+uint64_t nvi_vmx_host_cr0(struct nvirt_vmx_vcpu *v)
+{
+    return NVI_GET01(v, CR0_MASK) & ~nvirt_vmx_cr0_owned(v);
+}
+
+uint64_t nvi_vmx_host_cr4(struct nvirt_vmx_vcpu *v)
+{
+    return NVI_GET01(v, CR4_MASK) & ~nvirt_vmx_cr4_owned(v);
+}
+
+/* A bit of the host's is what L2 wrote, which the shadow has, or what L1 entered L2 with if L1 owns
+ * the bit too. */
+static uint64_t of_l2(uint64_t real, uint64_t shadow, uint64_t before, uint64_t host, uint64_t mask12)
+{
+    return (real & ~host) | (shadow & host & ~mask12) | (before & host & mask12);
+}
+
+uint64_t nvi_vmx_cr0_of_l2(struct nvirt_vmx_vcpu *v)
+{
+    return of_l2(NVI_GET02(v, GUEST_CR0), NVI_GET02(v, CR0_SHADOW),
+                 nvi_vmx_cr0_before_l2(&v->vmcs12, &v->hw[NVI_01].image), v->host_cr0,
+                 v->vmcs12.cr0_mask);
+}
+
+uint64_t nvi_vmx_cr4_of_l2(struct nvirt_vmx_vcpu *v)
+{
+    return of_l2(NVI_GET02(v, GUEST_CR4), NVI_GET02(v, CR4_SHADOW), v->vmcs12.guest_cr4,
+                 v->host_cr4, v->vmcs12.cr4_mask);
+}
+
+/* The value in force for the level that runs. Bits that L1 owns in L2 are L1's value, not what L2
+ * reads: rules of the register go by the former. */
 static uint64_t seen_cr0(struct nvirt_vmx_vcpu *v)
 {
-    return seen(NVI_GET(v, GUEST_CR0), NVI_GET(v, CR0_SHADOW), NVI_GET(v, CR0_MASK));
+    return v->level == 2 ? nvi_vmx_cr0_of_l2(v)
+                         : seen(NVI_GET01(v, GUEST_CR0), NVI_GET01(v, CR0_SHADOW),
+                                NVI_GET01(v, CR0_MASK));
 }
 
 static uint64_t seen_cr4(struct nvirt_vmx_vcpu *v)
 {
-    return seen(NVI_GET(v, GUEST_CR4), NVI_GET(v, CR4_SHADOW), NVI_GET(v, CR4_MASK));
+    return v->level == 2 ? nvi_vmx_cr4_of_l2(v)
+                         : seen(NVI_GET01(v, GUEST_CR4), NVI_GET01(v, CR4_SHADOW),
+                                NVI_GET01(v, CR4_MASK));
+}
+
+/* A write of L2's that L1 lets pass leaves the bits that L1 owns as they are. */
+static uint64_t without_l1s_bits(const struct nvirt_vmx_vcpu *v, uint64_t value, uint64_t old,
+                                 uint64_t mask12)
+{
+    return v->level == 2 ? (value & ~mask12) | (old & mask12) : value;
+}
+
+/* What the level that runs reads back. */
+static uint64_t new_shadow(const struct nvirt_vmx_vcpu *v, uint64_t value, uint64_t shadow12,
+                           uint64_t mask12)
+{
+    return v->level == 2 ? (value & ~mask12) | (shadow12 & mask12) : value;
 }
 
 /* [SDM 3C "Restrictions on VMX Operation"]: while in VMX operation the fixed bits cannot change;
@@ -158,17 +208,11 @@ static void set_long_mode(struct nvirt_vmx_vcpu *v, uint64_t efer)
 
 static void flush_running(struct nvirt_vmx_vcpu *v)
 {
-    struct nvirt_tlb_tag *tag;
-
     if (v->level == 1) {
         nvirt_tlb_flush_l1(&v->tlb);
-        return;
-    }
-    for (uint32_t i = 0; i < v->tlb.tag_count; i++) {
-        tag = &v->tlb.tag[i];
-        if (tag->tag02 == v->vpid02) {
-            tag->flush = true;
-        }
+    } else if (v->vpid02 != 0) {
+        /* Without a VPID the next entry flushes by itself. */
+        nvirt_tlb_tables_changed(&v->tlb, v->vpid02);
     }
 }
 
@@ -182,19 +226,19 @@ static void store_cr0(struct nvirt_vmx_vcpu *v, uint64_t cr0)
 {
     /* PE and PG are L1's own: L1 runs unrestricted. */
     uint64_t fixed0 = v->caps.cr0_fixed0 & ~(NVIRT_CR0_PE | NVIRT_CR0_PG);
-    uint64_t host = NVI_GET01(v, CR0_MASK) & ~nvirt_vmx_cr0_owned(v);
+    uint64_t host = v->level == 2 ? v->host_cr0 : nvi_vmx_host_cr0(v);
 
     NVI_SET(v, GUEST_CR0, real_cr(cr0, NVI_GET(v, GUEST_CR0), host, fixed0));
-    NVI_SET(v, CR0_SHADOW, cr0);
+    NVI_SET(v, CR0_SHADOW, new_shadow(v, cr0, v->vmcs12.cr0_shadow, v->vmcs12.cr0_mask));
 }
 
 static void store_cr4(struct nvirt_vmx_vcpu *v, uint64_t cr4)
 {
-    uint64_t host = NVI_GET01(v, CR4_MASK) & ~nvirt_vmx_cr4_owned(v);
+    uint64_t host = v->level == 2 ? v->host_cr4 : nvi_vmx_host_cr4(v);
 
     NVI_SET(v, GUEST_CR4,
             real_cr(cr4, NVI_GET(v, GUEST_CR4), host, v->caps.cr4_fixed0 | NVIRT_CR4_VMXE));
-    NVI_SET(v, CR4_SHADOW, cr4);
+    NVI_SET(v, CR4_SHADOW, new_shadow(v, cr4, v->vmcs12.cr4_shadow, v->vmcs12.cr4_mask));
 }
 
 /* @return false for #GP, nothing is changed then. */
@@ -202,7 +246,8 @@ static bool write_cr0(struct nvirt_vmx_vcpu *v, uint64_t value)
 {
     uint64_t old = seen_cr0(v);
     uint64_t efer = NVI_GET(v, GUEST_EFER);
-    uint64_t cr0 = (value & CR0_DEFINED) | NVIRT_CR0_ET;
+    uint64_t cr0 = without_l1s_bits(v, (value & CR0_DEFINED) | NVIRT_CR0_ET, old,
+                                    v->vmcs12.cr0_mask);
     uint64_t new_efer = efer;
 
     if ((value >> 32) != 0 || !cr0_is_allowed(v, old, cr0, efer)) {
@@ -253,11 +298,12 @@ static bool cr4_change_flushes(uint64_t old, uint64_t cr4)
 }
 
 /* @return false for #GP, nothing is changed then. */
-static bool write_cr4(struct nvirt_vmx_vcpu *v, uint64_t cr4)
+static bool write_cr4(struct nvirt_vmx_vcpu *v, uint64_t value)
 {
     const uint64_t loads_pdptes =
         NVIRT_CR4_PAE | NVIRT_CR4_PGE | NVIRT_CR4_PSE | NVIRT_CR4_SMEP;
     uint64_t old = seen_cr4(v);
+    uint64_t cr4 = without_l1s_bits(v, value, old, v->vmcs12.cr4_mask);
 
     if (!cr4_is_allowed(v, old, cr4)) {
         return false;

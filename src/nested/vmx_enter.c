@@ -241,6 +241,8 @@ static void become_level_2(struct nvirt_vmx_vcpu *v, bool launch)
         NVI_SET02(v, GUEST_PDPTE2, v->next.guest_pdpte2);
         NVI_SET02(v, GUEST_PDPTE3, v->next.guest_pdpte3);
     }
+    v->host_cr0 = nvi_vmx_host_cr0(v);
+    v->host_cr4 = nvi_vmx_host_cr4(v);
     v->proc02 = v->next.proc_controls;
     v->level = 2;
     v->entry_pending = true;
@@ -299,12 +301,32 @@ static bool survives_remerge(enum nvirt_vmcs_field field)
     }
 }
 
+/* Bits that the host took since the merge get its value and read as before; those that it gave back
+ * become real. */
+static void remerge_cr(struct nvirt_vmx_vcpu *v, uint64_t cr0, uint64_t cr4)
+{
+    const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+    uint64_t host0 = nvi_vmx_host_cr0(v);
+    uint64_t host4 = nvi_vmx_host_cr4(v);
+    uint64_t taken0 = host0 & ~v->host_cr0;
+    uint64_t taken4 = host4 & ~v->host_cr4;
+    uint64_t real0 = (cr0 & ~host0) | (NVI_GET02(v, GUEST_CR0) & host0 & ~taken0);
+    uint64_t real4 = (cr4 & ~host4) | (NVI_GET02(v, GUEST_CR4) & host4 & ~taken4);
+
+    NVI_SET02(v, GUEST_CR0, real0 | (NVI_GET01(v, GUEST_CR0) & taken0));
+    NVI_SET02(v, GUEST_CR4, real4 | (NVI_GET01(v, GUEST_CR4) & taken4));
+    NVI_SET02(v, CR0_SHADOW, (vmcs12->cr0_shadow & vmcs12->cr0_mask) | (cr0 & ~vmcs12->cr0_mask));
+    NVI_SET02(v, CR4_SHADOW, (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (cr4 & ~vmcs12->cr4_mask));
+    v->host_cr0 = host0;
+    v->host_cr4 = host4;
+}
+
 void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_vmx_merge_in in;
     struct nvi_hw_vmcs *hw = &v->hw[NVI_02];
-    uint64_t cr0_mask = hw->image.cr0_mask;
-    uint64_t cr4_mask = hw->image.cr4_mask;
+    uint64_t cr0 = nvi_vmx_cr0_of_l2(v);
+    uint64_t cr4 = nvi_vmx_cr4_of_l2(v);
 
     nvi_vmx_forced_exit_done(v);
     __builtin_memset(&in, 0, sizeof in);
@@ -318,11 +340,7 @@ void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v)
             nvi_hw_set(v, NVI_02, field, v->next.field[i]);
         }
     }
-    /* Bits that L0 owns from now on read as they are in the register at this moment. */
-    NVI_SET02(v, CR0_SHADOW,
-              (hw->image.cr0_shadow & cr0_mask) | (NVI_GET02(v, GUEST_CR0) & ~cr0_mask));
-    NVI_SET02(v, CR4_SHADOW,
-              (hw->image.cr4_shadow & cr4_mask) | (NVI_GET02(v, GUEST_CR4) & ~cr4_mask));
+    remerge_cr(v, cr0, cr4);
     if (nvi_vmx_l0_has_timer(v)) {
         NVI_SET02(v, GUEST_PREEMPTION_TIMER, NVI_GET01(v, GUEST_PREEMPTION_TIMER));
     }

@@ -26,6 +26,11 @@ static uint64_t type_of(uint64_t word)
     return (word & NVIRT_VMX_INTR_TYPE) >> NVIRT_VMX_INTR_TYPE_SHIFT;
 }
 
+static bool slot_is_free(struct nvirt_vmx_vcpu *v)
+{
+    return (NVI_GET(v, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0;
+}
+
 /* ---- raising ---- */
 
 static void raise_full(struct nvirt_vmx_vcpu *v, struct nvi_exception exception)
@@ -53,6 +58,19 @@ void nvi_vmx_raise_page_fault(struct nvirt_vmx_vcpu *v, uint32_t error_code, uin
                                           .address = address });
 }
 
+/* [SDM 3C "Monitor Trap Flag"]: the exit after an instruction, though hardware did not see it end.
+ * L1's is delivered here; for the host's own, hardware is given the pending event. */
+static void trap_after_skip(struct nvirt_vmx_vcpu *v)
+{
+    uint64_t proc01 = v->proc01 & NVIRT_VMX_PROC_MTF;
+
+    if (v->level == 2 && (v->vmcs12.proc_controls & NVIRT_VMX_PROC_MTF) != 0) {
+        v->pending.mtf = true;
+    } else if (proc01 != 0 && slot_is_free(v)) {
+        NVI_SET(v, ENTRY_INTERRUPTION, event_word(NVIRT_VMX_INTR_TYPE_OTHER, 0, false));
+    }
+}
+
 /*
  * RIP moves on, RF is cleared, the shadow of STI and MOV SS ends, and a single step that is due
  * becomes pending: what the CPU does when an instruction completes.
@@ -74,6 +92,7 @@ void nvi_vmx_skip(struct nvirt_vmx_vcpu *v)
     if ((rflags & NVIRT_RFLAGS_TF) != 0 && (NVI_GET(v, GUEST_DEBUGCTL) & NVIRT_BIT(1)) == 0) {
         NVI_SET(v, GUEST_PENDING_DEBUG, NVI_GET(v, GUEST_PENDING_DEBUG) | NVIRT_VMX_PENDING_BS);
     }
+    trap_after_skip(v);
 }
 
 /* ---- delivery that an exit interrupted ---- */
@@ -124,11 +143,6 @@ void nvi_vmx_redeliver(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t quali
 
 /* ---- delivery ---- */
 
-static bool slot_is_free(struct nvirt_vmx_vcpu *v)
-{
-    return (NVI_GET(v, ENTRY_INTERRUPTION) & NVIRT_VMX_INTR_VALID) == 0;
-}
-
 static bool is_contributory(uint8_t vector)
 {
     return vector == NVIRT_VECTOR_DE || (vector >= NVIRT_VECTOR_TS && vector <= NVIRT_VECTOR_GP);
@@ -162,54 +176,41 @@ static bool pushes_error_codes(struct nvirt_vmx_vcpu *v)
     return (NVI_GET(v, GUEST_CR0) & NVIRT_CR0_PE) != 0;
 }
 
-/* [SDM 3A "Interrupt 8: Double Fault Exception (#DF)"]: two exceptions that combine. A third is a
- * shutdown. Others are delivered one after the other. */
-static bool combine(struct nvirt_vmx_vcpu *v, const struct nvi_exception *second)
+/* INT3 and INTO: the host hands them over before the instruction is completed. */
+static bool is_software(uint8_t vector)
 {
-    uint64_t word = NVI_GET(v, ENTRY_INTERRUPTION);
-    uint8_t first = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
+    return vector == NVIRT_VECTOR_BP || vector == NVIRT_VECTOR_OF;
+}
 
-    if (type_of(word) != NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) {
-        return false;
-    }
-    if (first == NVIRT_VECTOR_DF &&
-        (is_contributory(second->vector) || second->vector == NVIRT_VECTOR_PF)) {
-        shutdown(v);
-        return true;
-    }
-    if ((is_contributory(first) && is_contributory(second->vector)) ||
-        (first == NVIRT_VECTOR_PF &&
-         (is_contributory(second->vector) || second->vector == NVIRT_VECTOR_PF))) {
-        NVI_SET(v, ENTRY_INTERRUPTION,
-                event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, NVIRT_VECTOR_DF,
-                           pushes_error_codes(v)));
-        NVI_SET(v, ENTRY_ERROR_CODE, 0);
-        return true;
-    }
-    return false;
+static uint64_t exception_word(const struct nvi_exception *exception)
+{
+    return event_word(is_software(exception->vector) ? NVIRT_VMX_INTR_TYPE_SOFTWARE_EXCEPTION
+                                                     : NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION,
+                      exception->vector, exception->has_error);
 }
 
 /* Exceptions of type fault push RF set; #DB, #DF and #MC do as they please [SDM 3B "Instruction-
- * Breakpoint Exception Condition"]. */
+ * Breakpoint Exception Condition"]. An exit saves the flags as they would have been pushed [SDM 3C
+ * "Saving RIP, RSP, RFLAGS, and SSP"]. */
+static void set_pushed_flags(struct nvirt_vmx_vcpu *v, uint8_t vector)
+{
+    if (!is_software(vector) && vector != NVIRT_VECTOR_DB && vector != NVIRT_VECTOR_DF &&
+        vector != NVIRT_VECTOR_MC) {
+        NVI_SET(v, GUEST_RFLAGS, NVI_GET(v, GUEST_RFLAGS) | NVIRT_RFLAGS_RF);
+    }
+}
+
 static void inject_exception(struct nvirt_vmx_vcpu *v, const struct nvi_exception *exception)
 {
-    uint8_t vector = exception->vector;
-    bool software = vector == NVIRT_VECTOR_BP || vector == NVIRT_VECTOR_OF;
-    uint64_t type = software ? NVIRT_VMX_INTR_TYPE_SOFTWARE_EXCEPTION
-                             : NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION;
-
-    NVI_SET(v, ENTRY_INTERRUPTION, event_word(type, vector, exception->has_error));
+    NVI_SET(v, ENTRY_INTERRUPTION, exception_word(exception));
     if (exception->has_error) {
         NVI_SET(v, ENTRY_ERROR_CODE, exception->error_code);
     }
-    if (software) {
-        /* INT3 and INTO: the host hands them over before the instruction is completed. */
+    if (is_software(exception->vector)) {
         NVI_SET(v, ENTRY_INSN_LENGTH, NVI_GET(v, EXIT_INSN_LENGTH));
-    } else if (vector != NVIRT_VECTOR_DB && vector != NVIRT_VECTOR_DF &&
-               vector != NVIRT_VECTOR_MC) {
-        NVI_SET(v, GUEST_RFLAGS, NVI_GET(v, GUEST_RFLAGS) | NVIRT_RFLAGS_RF);
     }
-    if (vector == NVIRT_VECTOR_PF) {
+    set_pushed_flags(v, exception->vector);
+    if (exception->vector == NVIRT_VECTOR_PF) {
         v->set_cr2 = true;
         v->cr2 = exception->address;
     }
@@ -243,33 +244,124 @@ static bool l1_wants_exception(const struct nvirt_vmx_vcpu *v, const struct nvi_
     return ((e->error_code & v->vmcs12.pf_error_mask) == v->vmcs12.pf_error_match) == bit;
 }
 
+/* L1 intercepts it: the exit, with the event in whose delivery it arose as IDT-vectoring. */
+static void exit_for_exception(struct nvirt_vmx_vcpu *v, const struct nvi_exception *exception)
+{
+    struct nvi_vmx_exit_info info;
+
+    exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI, exception_word(exception), &info);
+    if (exception->has_error) {
+        info.interruption_error = exception->error_code;
+    }
+    info.qualification = exception->address;
+    take_slot(v, &info);
+    if (is_software(exception->vector)) {
+        info.insn_length = (uint32_t)NVI_GET02(v, EXIT_INSN_LENGTH);
+    }
+    set_pushed_flags(v, exception->vector);
+    nvi_vmx_leave(v, &info);
+}
+
+/* [SDM 3A "Interrupt 8: Double Fault Exception (#DF)"]: what two exceptions come to. */
+enum outcome { OUTCOME_SECOND, OUTCOME_DOUBLE_FAULT, OUTCOME_SHUTDOWN, OUTCOME_WAIT };
+
+static enum outcome combine(uint64_t word, uint8_t second)
+{
+    uint8_t first = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
+    bool serious = is_contributory(second) || second == NVIRT_VECTOR_PF;
+
+    if (type_of(word) != NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) {
+        return OUTCOME_SECOND;
+    }
+    if (first == NVIRT_VECTOR_DF) {
+        return serious ? OUTCOME_SHUTDOWN : OUTCOME_WAIT;
+    }
+    if ((is_contributory(first) && is_contributory(second)) ||
+        (first == NVIRT_VECTOR_PF && serious)) {
+        return OUTCOME_DOUBLE_FAULT;
+    }
+    return OUTCOME_SECOND;
+}
+
+/* The second exception is delivered first. An interrupt or NMI is no part of the program and comes
+ * back later; an exception comes back when its instruction is executed again.
+ * @return false when the slot cannot be vacated: an interrupt waits already. */
+static bool vacate_slot(struct nvirt_vmx_vcpu *v, uint64_t word)
+{
+    if (type_of(word) == NVIRT_VMX_INTR_TYPE_EXTERNAL) {
+        if (v->pending.interrupt) {
+            return false;
+        }
+        v->pending.interrupt = true;
+        v->pending.vector = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
+    } else if (type_of(word) == NVIRT_VMX_INTR_TYPE_NMI) {
+        v->pending.nmi = true;
+    }
+    NVI_SET(v, ENTRY_INTERRUPTION, 0);
+    return true;
+}
+
+static void deliver_double_fault(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_exception fault = { .vector = NVIRT_VECTOR_DF };
+
+    fault.has_error = pushes_error_codes(v);
+    NVI_SET(v, ENTRY_INTERRUPTION, 0);
+    if (v->level == 2 && l1_wants_exception(v, &fault)) {
+        /* No IDT-vectoring: the double fault is the exit's cause itself. */
+        exit_for_exception(v, &fault);
+    } else {
+        inject_exception(v, &fault);
+    }
+}
+
 static void deliver_exception(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_exception exception = v->pending.exception;
-    struct nvi_vmx_exit_info info;
+    uint64_t word = NVI_GET(v, ENTRY_INTERRUPTION);
+    enum outcome outcome = OUTCOME_SECOND;
 
-    if (!exception.waiting) {
-        return;
-    }
-    if (!slot_is_free(v)) {
-        if (combine(v, &exception)) {
-            v->pending.exception.waiting = false;
-        }
-        return;
-    }
-    v->pending.exception.waiting = false;
     exception.has_error = exception.has_error && pushes_error_codes(v);
     if (v->level == 2 && l1_wants_exception(v, &exception)) {
-        exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI,
-                            event_word(NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION, exception.vector,
-                                       exception.has_error),
-                            &info);
-        info.interruption_error = exception.error_code;
-        info.qualification = exception.address;
-        nvi_vmx_leave(v, &info);
+        /* L1's wish comes before what the two would come to. */
+        v->pending.exception.waiting = false;
+        exit_for_exception(v, &exception);
         return;
     }
-    inject_exception(v, &exception);
+    if ((word & NVIRT_VMX_INTR_VALID) != 0) {
+        outcome = combine(word, exception.vector);
+        if (outcome == OUTCOME_SECOND && !vacate_slot(v, word)) {
+            outcome = OUTCOME_WAIT;
+        }
+    }
+    v->pending.exception.waiting = outcome == OUTCOME_WAIT;
+    if (outcome == OUTCOME_SECOND) {
+        inject_exception(v, &exception);
+    } else if (outcome == OUTCOME_DOUBLE_FAULT) {
+        deliver_double_fault(v);
+    } else if (outcome == OUTCOME_SHUTDOWN) {
+        shutdown(v);
+    }
+}
+
+/* INIT and the monitor trap: exits of L2 that nothing else goes before. In L1 the trap is void and
+ * INIT stays blocked [SDM 3C "Event Blocking", "Monitor Trap Flag"].
+ * @return true when L2 was left. */
+static bool deliver_init_or_trap(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_vmx_exit_info info;
+    bool init = v->pending.init;
+    bool trap = v->pending.mtf;
+
+    v->pending.mtf = false;
+    if (v->level != 2 || (!init && !trap)) {
+        return false;
+    }
+    exit_info_for_event(init ? NVIRT_VMX_EXIT_INIT : NVIRT_VMX_EXIT_MTF, 0, &info);
+    take_slot(v, &info);
+    v->pending.init = false;
+    nvi_vmx_leave(v, &info);
+    return true;
 }
 
 /* @return true when it waits for a window. */
@@ -373,7 +465,9 @@ static void deliver_once(struct nvirt_vmx_vcpu *v)
     bool interrupt_waits;
     bool nmi_waits;
 
-    deliver_exception(v);
+    if (v->pending.exception.waiting) {
+        deliver_exception(v);
+    }
     nmi_waits = v->pending.nmi && deliver_nmi(v);
     interrupt_waits = v->pending.interrupt && deliver_interrupt(v);
     set_windows(v, interrupt_waits, nmi_waits);
@@ -384,12 +478,15 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
     uint32_t level = v->level;
 
     if (v->entry_pending) {
-        if (v->pending.exception.waiting || v->pending.nmi || v->pending.interrupt) {
+        if (v->pending.exception.waiting || v->pending.nmi || v->pending.interrupt ||
+            v->pending.init) {
             force_exit(v);
         }
         return;
     }
-    deliver_once(v);
+    if (!deliver_init_or_trap(v)) {
+        deliver_once(v);
+    }
     if (v->level != level) {
         /* One event took L2 out: what else waits is L1's now, and L1 has nowhere to leave to. */
         deliver_once(v);

@@ -77,8 +77,19 @@ enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         exit->verdict = NVIRT_VERDICT_L1_SHUTDOWN;
         return v->error;
     }
+    if (basic == NVIRT_VMX_EXIT_INIT && v->vmx.on) {
+        /* [SDM 3C "VMX Operation"]: VMX root operation blocks it until L2 runs or VMXOFF. */
+        v->pending.init = true;
+        nvi_vmx_redeliver(v, reason, 0, 0);
+        return v->error;
+    }
     if (!nvi_vmx_instruction(v, gprs, basic) && !carried_out(v, gprs, basic)) {
         give_to_host(v, exit, reason);
+    }
+    if (v->pending.init && !v->vmx.on) {
+        v->pending.init = false;
+        exit->verdict = NVIRT_VERDICT_L1;
+        exit->reason = NVIRT_VMX_EXIT_INIT;
     }
     return v->error;
 }
@@ -228,6 +239,11 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
     exit->reason = reason;
     v->stats.exits_l2++;
     if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
+        if (!v->entry_pending) {
+            /* It has run before: what hardware refuses now is not what L1 wrote. */
+            nvirt_port_trace(v->port, "nvirt: vmcs02 refused after it ran, reason", basic);
+            return NVIRT_ERR_HARDWARE;
+        }
         entry_refused(v, basic);
         return v->error;
     }

@@ -84,7 +84,7 @@ struct nvi_exception {
     bool has_error;
     uint8_t vector;
     uint32_t error_code;
-    uint64_t address; /**< #PF: CR2, or the exit qualification if L1 intercepts it. */
+    uint64_t address; /**< Exit qualification if L1 intercepts it: CR2 of #PF, bits of DR6 of #DB. */
 };
 
 /** Events that wait; one of each kind. */
@@ -92,6 +92,8 @@ struct nvi_pending {
     struct nvi_exception exception;
     bool nmi;
     bool interrupt;
+    bool mtf;  /**< An instruction of L2 was completed under L1's monitor trap flag. */
+    bool init; /**< An INIT came while L1 was in VMX root operation, which blocks it. */
     uint8_t vector;
 };
 
@@ -145,6 +147,8 @@ struct nvirt_vmx_vcpu {
     uint64_t proc01;  /**< Processor-based controls as the host wrote them, */
     uint64_t proc02;  /**< and as the merge made them: nvirt adds windows to both. */
     uint64_t pin02;
+    uint64_t host_cr0; /**< Bits the host owns in vmcs02's CR0 and CR4 since the last merge. */
+    uint64_t host_cr4;
     uint64_t timer02;
     struct nvi_pending pending;
 
@@ -251,6 +255,8 @@ static inline bool nvi_vmx_is_canonical(const struct nvirt_vmx_vcpu *v, uint64_t
 /* ---- vmx_operand.c ---- */
 
 bool nvi_vmx_in_64bit_mode(struct nvirt_vmx_vcpu *v);
+/** A linear address that is canonical in L1's paging mode. */
+bool nvi_vmx_l1_can_access(struct nvirt_vmx_vcpu *v, uint64_t linear);
 uint32_t nvi_vmx_cpl(struct nvirt_vmx_vcpu *v);
 /** L1's paging mode, for the walker. */
 void nvi_vmx_paging(struct nvirt_vmx_vcpu *v, struct nvi_paging *mode);
@@ -309,6 +315,12 @@ enum nvi_handled {
 
 enum nvi_handled nvi_vmx_cr_access(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
                                    uint64_t qualification);
+/** Bits of CR0 and CR4 that the host owns beyond those that nvirt wants. */
+uint64_t nvi_vmx_host_cr0(struct nvirt_vmx_vcpu *v);
+uint64_t nvi_vmx_host_cr4(struct nvirt_vmx_vcpu *v);
+/** CR0 and CR4 of L2 as L1 knows them: without what the host does to its own bits beneath. */
+uint64_t nvi_vmx_cr0_of_l2(struct nvirt_vmx_vcpu *v);
+uint64_t nvi_vmx_cr4_of_l2(struct nvirt_vmx_vcpu *v);
 /** Reads four PDPTEs at @p cr3. @return false when one has reserved bits set. */
 bool nvi_vmx_pdptes_read(struct nvirt_vmx_vcpu *v, uint64_t cr3, uint64_t pdpte[4]);
 

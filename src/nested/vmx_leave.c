@@ -185,6 +185,8 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
 {
     const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02].image;
     struct nvi_vmx_live live;
+    uint64_t cr0;
+    uint64_t cr4;
 
     nvi_vmx_forced_exit_done(v);
     fetch_l2_state(v);
@@ -192,7 +194,11 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
         return;
     }
     v->stats.nested_exits++;
+    cr0 = nvi_vmx_cr0_of_l2(v);
+    cr4 = nvi_vmx_cr4_of_l2(v);
     nvi_vmx_save_guest_state(vmcs02, &v->vmcs12);
+    v->vmcs12.guest_cr0 = cr0;
+    v->vmcs12.guest_cr4 = cr4;
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     if (nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr, v->vmcs12.exit_msr_store_count,
                                vmcs02) != 0) {
@@ -200,6 +206,7 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
         return;
     }
     live = nvi_vmx_live_at_exit(vmcs02, &v->vmcs12, info);
+    live.cr0 = cr0;
     load_l1(v, &live);
 }
 

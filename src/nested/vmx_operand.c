@@ -72,6 +72,17 @@ void nvi_vmx_paging(struct nvirt_vmx_vcpu *v, struct nvi_paging *mode)
     }
 }
 
+/* [SDM 3A "Canonical Addressing"]: an access goes by the paging mode, whatever the CPU could do. */
+bool nvi_vmx_l1_can_access(struct nvirt_vmx_vcpu *v, uint64_t linear)
+{
+    uint32_t bits = v->offer.cpu.linear_bits;
+
+    if (bits > 48 && (NVI_GET01(v, GUEST_CR4) & NVIRT_CR4_LA57) == 0) {
+        bits = 48;
+    }
+    return nvi_vmx_canonical(linear, bits);
+}
+
 bool nvi_vmx_in_64bit_mode(struct nvirt_vmx_vcpu *v)
 {
     return (NVI_GET(v, GUEST_EFER) & NVIRT_EFER_LMA) != 0 &&
@@ -167,7 +178,7 @@ static bool linear_64(struct nvirt_vmx_vcpu *v, enum segment segment, uint64_t o
     if (segment == SEGMENT_FS || segment == SEGMENT_GS) {
         *linear += segment_field(v, NVIRT_VMCS_GUEST_ES_BASE, segment);
     }
-    if (!nvi_vmx_is_canonical(v, *linear) || !nvi_vmx_is_canonical(v, *linear + bytes - 1)) {
+    if (!nvi_vmx_l1_can_access(v, *linear) || !nvi_vmx_l1_can_access(v, *linear + bytes - 1)) {
         raise_segment(v, segment);
         return false;
     }

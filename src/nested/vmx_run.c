@@ -15,9 +15,14 @@ static enum nvirt_status begin(struct nvirt_vmx_vcpu *v, struct nvirt_port_cpu *
         return NVIRT_ERR_STATE;
     }
     v->cpu = cpu;
-    v->home = cpu;
     v->error = NVIRT_OK;
     return NVIRT_OK;
+}
+
+/* The call is not refused: from here on VMCSs may become active on this CPU. */
+static void bind(struct nvirt_vmx_vcpu *v)
+{
+    v->home = v->cpu;
 }
 
 uint32_t nvirt_vmx_level(const struct nvirt_vmx_vcpu *vcpu)
@@ -54,6 +59,7 @@ enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_
     if (status != NVIRT_OK) {
         return status;
     }
+    bind(vcpu);
     /* The host sees its own controls, without the windows nvirt adds. */
     found = level == 1 && field == NVIRT_VMCS_PROC_CONTROLS
                 ? vcpu->proc01
@@ -99,6 +105,7 @@ enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
         (value & ~nvi_vmx_l0_may_control(&vcpu->caps, &vcpu->offer, field)) != 0) {
         return NVIRT_ERR_CAPABILITY;
     }
+    bind(vcpu);
     if (level == 1) {
         write_level_1(vcpu, field, value);
     } else {
@@ -153,6 +160,7 @@ enum nvirt_status nvirt_vmx_prepare(struct nvirt_vmx_vcpu *vcpu, struct nvirt_po
     if (vcpu->dead) {
         return NVIRT_ERR_STATE;
     }
+    bind(vcpu);
     /* First what L0 wants, then the windows that events add to it. */
     if (vcpu->level == 2 && vcpu->remerge) {
         nvi_vmx_remerge(vcpu);
@@ -214,13 +222,10 @@ enum nvirt_status nvirt_vmx_exit(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_
 /* Hardware's VMfail of vmcs02 becomes the VMfail that L1's own VMLAUNCH would have met. */
 static void fail_l1s_entry(struct nvirt_vmx_vcpu *v, uint32_t hw_error)
 {
-    uint32_t error = hw_error == NVIRT_VMX_ERR_ENTRY_HOST_STATE ? NVIRT_VMX_ERR_ENTRY_HOST_STATE
-                                                                : NVIRT_VMX_ERR_ENTRY_CONTROLS;
-
     nvirt_port_trace(v->port, "nvirt: vmcs02 refused, error", hw_error);
     v->stats.entries_refused++;
     nvi_vmx_abandon_l2(v);
-    nvi_vmx_fail(v, error);
+    nvi_vmx_fail(v, hw_error);
 }
 
 enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu,
@@ -243,8 +248,10 @@ enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *vcpu, struct nvi
         hw_error = nvi_hw_instruction_error(vcpu);
     }
     *error = hw_error;
-    /* Only an entry that L1 asked for can be failed; refusing to go on is the host's matter. */
-    if (vcpu->level != 2 || !vcpu->entry_pending || outcome == NVIRT_HW_VMFAIL_INVALID) {
+    /* Only an entry that L1 asked for can be failed, and only for what vmcs12 says; launch state,
+     * MOV-SS blocking and the current VMCS are nvirt's and the host's. */
+    if (vcpu->level != 2 || !vcpu->entry_pending ||
+        (hw_error != NVIRT_VMX_ERR_ENTRY_CONTROLS && hw_error != NVIRT_VMX_ERR_ENTRY_HOST_STATE)) {
         return NVIRT_ERR_HARDWARE;
     }
     fail_l1s_entry(vcpu, hw_error);
@@ -287,6 +294,10 @@ static enum nvirt_status check_event(const struct nvirt_event *event)
     }
 }
 
+/* [SDM 3C "Basic VM-Exit Information"], debug exceptions: B3 to B0, BLD, BD, BS, RTM. */
+#define DB_QUALIFICATION                                                                           \
+    (NVIRT_BITS(3, 0) | NVIRT_BIT(11) | NVIRT_BITS(14, 13) | NVIRT_BIT(16))
+
 static enum nvirt_status queue_exception(struct nvirt_vmx_vcpu *v, const struct nvirt_event *event)
 {
     if (v->pending.exception.waiting) {
@@ -298,6 +309,9 @@ static enum nvirt_status queue_exception(struct nvirt_vmx_vcpu *v, const struct 
         nvi_vmx_raise_error(v, event->vector, event->error_code);
     } else {
         nvi_vmx_raise(v, event->vector);
+    }
+    if (event->vector == NVIRT_VECTOR_DB) {
+        v->pending.exception.address = event->address & DB_QUALIFICATION;
     }
     return NVIRT_OK;
 }
@@ -313,6 +327,7 @@ enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu, struct nvirt_por
     if (status != NVIRT_OK) {
         return status;
     }
+    bind(vcpu);
     if (event->type == NVIRT_EVENT_EXCEPTION) {
         return queue_exception(vcpu, event);
     }
@@ -378,8 +393,12 @@ enum nvirt_status nvirt_vmx_reset(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
     if (status != NVIRT_OK) {
         return status;
     }
+    bind(vcpu);
     nvi_vmx_abandon_l2(vcpu);
-    nvi_vmcs12_store(vcpu);
+    /* L1's memory may be another's by now, so its current VMCS is not written back: its data is
+     * chance then, as after VMXOFF. */
+    vcpu->vmx.current = NVI_NO_VMCS;
+    vcpu->vmx.launched = false;
     nvi_vmx_unpin_all(vcpu);
     vcpu->vmx.on = false;
     vcpu->dead = false;
@@ -412,6 +431,10 @@ enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu, struct n
     if (bytes == 0 || bytes > NVIRT_PAGE_SIZE || !nvi_vmx_is_canonical(vcpu, from.value)) {
         return NVIRT_ERR_RANGE;
     }
+    bind(vcpu);
+    if (!nvi_vmx_l1_can_access(vcpu, from.value)) {
+        return vcpu->error != NVIRT_OK ? vcpu->error : NVIRT_ERR_RANGE;
+    }
     nvi_vmx_paging(vcpu, &mode);
     /* A look, not an access of L1's: neither SMAP nor the accessed bits matter. */
     mode.smap = false;
@@ -426,6 +449,21 @@ enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu, struct n
 
 /* ---- hypercalls ---- */
 
+enum nvirt_status nvirt_vmx_skip(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu)
+{
+    enum nvirt_status status = begin(vcpu, cpu);
+
+    if (status != NVIRT_OK) {
+        return status;
+    }
+    if (vcpu->prepared) {
+        return NVIRT_ERR_STATE;
+    }
+    bind(vcpu);
+    nvi_vmx_skip(vcpu);
+    return vcpu->error;
+}
+
 enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 {
     enum nvirt_status status = begin(vcpu, cpu);
@@ -436,6 +474,7 @@ enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu, struct nv
     if (vcpu->level != 1 || vcpu->prepared) {
         return NVIRT_ERR_STATE;
     }
+    bind(vcpu);
     nvi_vmx_vmcall_in_root(vcpu);
     return vcpu->error;
 }

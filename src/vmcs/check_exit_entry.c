@@ -68,7 +68,8 @@ static bool type_is_offered(const struct nvi_vmx_check_in *in)
     }
 }
 
-/* Whether the event is one that the guest takes with an error code. */
+/* Whether the event is one that the guest takes with an error code. Real mode, which has none, is
+ * for an unrestricted guest only: without that CR0.PE is no part of this rule. */
 static bool pushes_error_code(const struct nvi_vmx_check_in *in)
 {
     uint64_t vectors = VECTORS_WITH_ERROR_CODE;
@@ -77,7 +78,7 @@ static bool pushes_error_code(const struct nvi_vmx_check_in *in)
         vectors |= NVIRT_BIT(VECTOR_CP);
     }
     return nvi_vmx_injects(in->vmcs12, NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) &&
-           (in->vmcs12->guest_cr0 & NVIRT_CR0_PE) != 0 &&
+           (!nvi_vmx_unrestricted(in->vmcs12) || (in->vmcs12->guest_cr0 & NVIRT_CR0_PE) != 0) &&
            (vectors & NVIRT_BIT(nvi_vmx_event_vector(in->vmcs12) & 31u)) != 0;
 }
 

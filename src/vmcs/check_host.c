@@ -71,6 +71,14 @@ static enum nvi_vmx_rule segments(const struct nvi_vmx_check_in *in)
     return NVI_VMX_RULE_NONE;
 }
 
+/* By the paging mode that the exit starts, not by what the CPU could do. */
+static bool rip_is_canonical(const struct nvi_vmx_check_in *in)
+{
+    bool la57 = (in->vmcs12->host_cr4 & NVIRT_CR4_LA57) != 0;
+
+    return nvi_vmx_canonical(in->vmcs12->host_rip, la57 ? in->offer->cpu.linear_bits : 48);
+}
+
 static enum nvi_vmx_rule address_space(const struct nvi_vmx_check_in *in)
 {
     const struct nvirt_vmcs *v12 = in->vmcs12;
@@ -85,7 +93,7 @@ static enum nvi_vmx_rule address_space(const struct nvi_vmx_check_in *in)
         NVIRT_RULE(VMX_HOST_32_RIP, v12->host_rip >> 32 == 0);
     } else {
         NVIRT_RULE(VMX_HOST_64_PAE, (v12->host_cr4 & NVIRT_CR4_PAE) != 0);
-        NVIRT_RULE(VMX_HOST_64_RIP, nvi_vmx_is_canonical_in(in, v12->host_rip));
+        NVIRT_RULE(VMX_HOST_64_RIP, rip_is_canonical(in));
     }
     return NVI_VMX_RULE_NONE;
 }

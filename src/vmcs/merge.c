@@ -258,8 +258,10 @@ static void merge_cr(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 
     out->cr0_mask = vmcs12->cr0_mask | cr0_l0;
     out->cr4_mask = vmcs12->cr4_mask | cr4_l0;
-    /* A bit that only L0 owns reads as L1 set it in the register. */
-    out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) | (vmcs12->guest_cr0 & ~vmcs12->cr0_mask);
+    /* A bit that only L0 owns reads as L1 set it in the register; CD and NW, which an entry does not
+     * load, as L1 sees them in its own. */
+    out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) |
+                      (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~vmcs12->cr0_mask);
     out->cr4_shadow = (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
     /* A target lets MOV to CR3 pass: not where L0 wants to see them all. L1's targets are then
      * looked at when the exit is. */
@@ -352,13 +354,16 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
 {
     const struct nvirt_vmcs *vmcs12 = in->vmcs12;
     const struct nvirt_vmcs *vmcs01 = in->vmcs01;
-    const uint64_t cr0_kept = NVIRT_CR0_ET | NVIRT_CR0_CD | NVIRT_CR0_NW;
+    uint64_t cr0_l0 = vmcs01->cr0_mask & ~in->cpu->cr0_fixed0;
+    uint64_t cr4_l0 = vmcs01->cr4_mask & ~(in->cpu->cr4_fixed0 | NVIRT_CR4_VMXE);
 
     copy_guest_state(vmcs12, out);
     out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
     nvi_vmx_merge_l0_state(vmcs01, out);
-    /* An entry leaves CD, NW and ET as they are in the CPU. */
-    out->guest_cr0 = (vmcs12->guest_cr0 & ~cr0_kept) | (vmcs01->guest_cr0 & cr0_kept);
+    /* The bits that the host keeps for itself have the host's value at both levels. */
+    out->guest_cr0 = (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~cr0_l0) |
+                     (vmcs01->guest_cr0 & cr0_l0);
+    out->guest_cr4 = (vmcs12->guest_cr4 & ~cr4_l0) | (vmcs01->guest_cr4 & cr4_l0);
     out->guest_efer = entry_efer(vmcs12, vmcs01);
     if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PAT) == 0) {
         out->guest_pat = vmcs01->guest_pat;

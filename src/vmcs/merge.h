@@ -12,6 +12,7 @@
 #define NVIRT_SRC_VMCS_MERGE_H
 
 #include <nvirt/vmcs.h>
+#include <nvirt/x86.h>
 
 /** What the merge needs beyond the two VMCSs. */
 struct nvi_vmx_merge_in {
@@ -46,6 +47,17 @@ static inline bool nvi_vmx_is_l2_state(enum nvirt_vmcs_field field, enum nvirt_v
             gate == NVIRT_VMCS_GATE_GUEST_EFER || gate == NVIRT_VMCS_GATE_EPT ||
             gate == NVIRT_VMCS_GATE_PREEMPTION) &&
            field != NVIRT_VMCS_GUEST_SMBASE;
+}
+
+/** CR0 that L1 means L2 to begin with: vmcs12's but for ET, CD and NW, which an entry leaves as L1
+ *  has them [SDM 3C "Loading Guest Control Registers, Debug Registers, and MSRs"]. */
+static inline uint64_t nvi_vmx_cr0_before_l2(const struct nvirt_vmcs *vmcs12,
+                                             const struct nvirt_vmcs *vmcs01)
+{
+    const uint64_t kept = NVIRT_CR0_ET | NVIRT_CR0_CD | NVIRT_CR0_NW;
+    uint64_t cr0 = (vmcs01->guest_cr0 & ~vmcs01->cr0_mask) | (vmcs01->cr0_shadow & vmcs01->cr0_mask);
+
+    return (vmcs12->guest_cr0 & ~kept) | (cr0 & kept);
 }
 
 /** True when L0 lets every port of L1 pass: only then can L1's own I/O bitmaps serve hardware. */

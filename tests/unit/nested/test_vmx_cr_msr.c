@@ -655,9 +655,60 @@ static void list_entries_are_read_once(void **state)
         assert_int_equal(fake_vm_reads(w->port, MSR_LIST + i), 1);
 }
 
+/* [SDM 3C "Guest/Host Masks and Read Shadows for CR0 and CR4"]: in L2 a bit of the host's keeps the
+ * host's value and one of L1's keeps L1's, whatever L2 writes to others; L1 is shown what L2 wrote. */
+static void in_l2_bits_of_host_and_l1_keep_their_values(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, CR0_MASK, nvirt_vmx_cr0_owned(w->v) | NVIRT_CR0_TS);
+    SET1(w, GUEST_CR0, GET1(w, GUEST_CR0) | NVIRT_CR0_TS);
+    ready_to_launch(w);
+    w->v->vmcs12.cr0_mask = NVIRT_CR0_WP;
+    w->v->vmcs12.guest_cr0 = 0x80010031;
+    w->v->vmcs12.cr0_shadow = 0x80000031;
+    vmlaunch(w);
+    prepare(w);
+    assert_true(HW(w, GUEST_CR0) == (0x80010031 | NVIRT_CR0_TS));
+    assert_true((HW(w, CR0_SHADOW) & (NVIRT_CR0_TS | NVIRT_CR0_WP)) == 0);
+    mov_to_cr(w, 0, 0x80000031 | NVIRT_CR0_TS);
+    expect_done(w);
+    prepare(w);
+    assert_true(HW(w, GUEST_CR0) == (0x80010031 | NVIRT_CR0_TS));
+    assert_true((HW(w, CR0_SHADOW) & (NVIRT_CR0_TS | NVIRT_CR0_WP)) == NVIRT_CR0_TS);
+    mov_to_cr(w, 0, 0x80000031 | NVIRT_CR0_MP);
+    expect_done(w);
+    prepare(w);
+    assert_true(HW(w, GUEST_CR0) == (0x80010031 | NVIRT_CR0_TS | NVIRT_CR0_MP));
+    l2_cpuid(w);
+    assert_true(w->v->vmcs12.guest_cr0 == (0x80010031 | NVIRT_CR0_MP));
+    assert_true((GET1(w, GUEST_CR0) & NVIRT_CR0_TS) != 0);
+    assert_true((GET1(w, CR0_SHADOW) & NVIRT_CR0_TS) == 0);
+}
+
+/* A bit the host takes while L2 runs gets the host's value and reads as before; back again too. */
+static void bits_the_host_takes_while_l2_runs_read_as_before(void **state)
+{
+    struct world *w = *state;
+
+    launch_l2(w);
+    exit_with(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0);
+    SET1(w, GUEST_CR0, GET1(w, GUEST_CR0) | NVIRT_CR0_TS);
+    SET1(w, CR0_MASK, nvirt_vmx_cr0_owned(w->v) | NVIRT_CR0_TS);
+    prepare(w);
+    assert_true((HW(w, GUEST_CR0) & NVIRT_CR0_TS) != 0);
+    assert_true((HW(w, CR0_SHADOW) & NVIRT_CR0_TS) == 0);
+    SET1(w, CR0_MASK, nvirt_vmx_cr0_owned(w->v));
+    prepare(w);
+    assert_true((HW(w, GUEST_CR0) & NVIRT_CR0_TS) == 0);
+    w->v->prepared = true;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(in_l2_bits_of_host_and_l1_keep_their_values),
+        TEST(bits_the_host_takes_while_l2_runs_read_as_before),
         TEST(l1_sees_vmxe_as_it_wrote_it),
         TEST(in_vmx_operation_vmxe_cannot_be_cleared),
         TEST(reserved_bits_of_cr4_are_gp),

@@ -238,17 +238,20 @@ static void an_exception_during_a_double_fault_shuts_l1_down(void **state)
     assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_ERR_STATE);
 }
 
-static void benign_exceptions_are_delivered_one_after_the_other(void **state)
+/* The interrupt was interrupted by the exception, which goes first; the interrupt comes back later. */
+static void an_exception_goes_before_the_interrupt_it_arose_in(void **state)
 {
     struct world *w = *state;
 
     interrupted(w, NVIRT_VMX_EXIT_EPT_VIOLATION, 0, INTERRUPT_WORD(0x40), 0);
     assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 6), NVIRT_OK);
     prepare(w);
-    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x40));
-    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
-    prepare(w);
     assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000306);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == INTERRUPT_WORD(0x40));
 }
 
 /* ---- while L2 is active ---- */
@@ -510,6 +513,138 @@ static void a_shutdown_of_l2_is_a_triple_fault_exit(void **state)
     assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_TRIPLE_FAULT);
 }
 
+/* L1's exception bitmap is asked before two exceptions combine; the first is the IDT-vectoring. */
+static void an_intercepted_second_exception_exits_with_the_first_as_idt_vectoring(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    launch_with_pin(w, 0, 0);
+    w->v->vmcs12.exception_bitmap = NVIRT_BIT(13);
+    interrupted(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0x80000b0b, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_interruption == 0x80000b0d);
+    assert_true(w->v->vmcs12.idt_vectoring == 0x80000b0b);
+    assert_true(w->v->vmcs12.idt_vectoring_error == 0x55);
+}
+
+static void an_intercepted_double_fault_of_two_exceptions_exits_without_idt_vectoring(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event gp = { .type = NVIRT_EVENT_EXCEPTION, .vector = 13, .has_error_code = true };
+
+    launch_with_pin(w, 0, 0);
+    w->v->vmcs12.exception_bitmap = NVIRT_BIT(8);
+    interrupted(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0x80000b0b, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &gp), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_interruption == 0x80000b08);
+    assert_true(w->v->vmcs12.idt_vectoring == 0);
+}
+
+/* [SDM 3C "Saving RIP, RSP, RFLAGS, and SSP"], and types and lengths as hardware has them. */
+static void exits_for_raised_exceptions_are_as_hardwares(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_event db = { .type = NVIRT_EVENT_EXCEPTION, .vector = 1, .address = 0x4001 };
+
+    launch_with_pin(w, 0, 0);
+    w->v->vmcs12.exception_bitmap = NVIRT_BIT(6) | NVIRT_BIT(3) | NVIRT_BIT(1);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 6), NVIRT_OK);
+    prepare(w);
+    assert_true((w->v->vmcs12.guest_rflags & NVIRT_RFLAGS_RF) != 0);
+    vmresume(w);
+    settle_l2(w);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 3), NVIRT_OK);
+    prepare(w);
+    assert_true(w->v->vmcs12.exit_interruption == 0x80000603);
+    assert_true(w->v->vmcs12.exit_insn_length == INSN_LENGTH);
+    vmresume(w);
+    settle_l2(w);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &db), NVIRT_OK);
+    prepare(w);
+    assert_true(w->v->vmcs12.exit_qualification == 0x4001);
+}
+
+/* [SDM 3C "Monitor Trap Flag"]: also after an instruction that the host completed. */
+static void a_monitor_trap_follows_an_instruction_the_host_completed(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_MTF;
+    vmlaunch(w);
+    settle_l2(w);
+    assert_int_equal(nvirt_vmx_skip(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_MTF);
+    assert_true(w->v->vmcs12.guest_rip == L2_RIP + INSN_LENGTH);
+}
+
+static void a_monitor_trap_of_the_hosts_own_is_given_to_hardware(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, PROC_CONTROLS, w->v->proc01 | NVIRT_VMX_PROC_MTF);
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    assert_int_equal(nvirt_vmx_skip(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000700);
+    assert_int_equal(nvirt_vmx_skip(w->v, &w->cpu), NVIRT_ERR_STATE);
+    w->v->prepared = true;
+}
+
+static void skip_ends_rf_shadows_and_sets_the_single_step(void **state)
+{
+    struct world *w = *state;
+
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_RF | NVIRT_RFLAGS_TF);
+    SET1(w, GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_STI);
+    assert_int_equal(nvirt_vmx_skip(w->v, &w->cpu), NVIRT_OK);
+    assert_true(GET1(w, GUEST_RIP) == L1_RIP + INSN_LENGTH);
+    assert_true(GET1(w, GUEST_RFLAGS) == (2 | NVIRT_RFLAGS_TF));
+    assert_true(GET1(w, GUEST_INTERRUPTIBILITY) == 0);
+    assert_true((GET1(w, GUEST_PENDING_DEBUG) & NVIRT_VMX_PENDING_BS) != 0);
+    assert_int_equal(nvirt_vmx_skip(NULL, &w->cpu), NVIRT_ERR_NULL);
+}
+
+/* [SDM 3C "VMX Operation"]: INIT is blocked in VMX root operation; L2 is left for it at once. */
+static void an_init_in_root_operation_waits_and_takes_l2_out(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    exit_with(w, NVIRT_VMX_EXIT_INIT, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    vmlaunch(w);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    exit_with(w, NVIRT_VMX_EXIT_PREEMPTION_TIMER, 0, 0);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(w->v->vmcs12.exit_reason == NVIRT_VMX_EXIT_INIT);
+    w->v->prepared = true;
+}
+
+static void an_init_in_root_operation_reaches_the_host_after_vmxoff(void **state)
+{
+    struct world *w = *state;
+
+    vmxon(w);
+    exit_with(w, NVIRT_VMX_EXIT_INIT, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    exit_with(w, NVIRT_VMX_EXIT_VMXOFF, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+    assert_int_equal(w->exit.reason, NVIRT_VMX_EXIT_INIT);
+    exit_with(w, NVIRT_VMX_EXIT_INIT, 0, 0); /* Outside VMX operation: at once. */
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,7 +663,7 @@ int main(void)
         TEST(undefined_bits_of_the_vectoring_word_are_not_injected),
         TEST(two_contributory_exceptions_are_a_double_fault),
         TEST(an_exception_during_a_double_fault_shuts_l1_down),
-        TEST(benign_exceptions_are_delivered_one_after_the_other),
+        TEST(an_exception_goes_before_the_interrupt_it_arose_in),
         TEST(an_interrupt_l1_exits_on_takes_l2_out_acknowledged),
         TEST(an_interrupt_not_acknowledged_stays_pending_for_l1),
         TEST(an_interrupt_l1_does_not_exit_on_goes_into_l2),
@@ -543,6 +678,14 @@ int main(void)
         TEST(a_delivery_interrupted_by_a_reflected_exit_is_l1s_to_repeat),
         TEST(an_exception_l1_intercepts_takes_l2_out),
         TEST(a_shutdown_of_l2_is_a_triple_fault_exit),
+        TEST(an_intercepted_second_exception_exits_with_the_first_as_idt_vectoring),
+        TEST(an_intercepted_double_fault_of_two_exceptions_exits_without_idt_vectoring),
+        TEST(exits_for_raised_exceptions_are_as_hardwares),
+        TEST(a_monitor_trap_follows_an_instruction_the_host_completed),
+        TEST(a_monitor_trap_of_the_hosts_own_is_given_to_hardware),
+        TEST(skip_ends_rf_shadows_and_sets_the_single_step),
+        TEST(an_init_in_root_operation_waits_and_takes_l2_out),
+        TEST(an_init_in_root_operation_reaches_the_host_after_vmxoff),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

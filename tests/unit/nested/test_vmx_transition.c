@@ -284,6 +284,35 @@ static void an_entry_failure_of_vmcs02_is_reported_to_l1(void **state)
     assert_true(w->v->vmcs12.guest_rip == L2_RIP);
 }
 
+/* What hardware refuses once L2 has run is no fault of L1's. */
+static void an_entry_failure_after_l2_ran_is_the_hosts_problem(void **state)
+{
+    struct world *w = *state;
+    const struct fake_set set[] = { { 0x4402, 0x80000021 }, { 0x6400, 0 } };
+
+    launch_l2(w);
+    exit_with(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0);
+    run_to(w, set, 2);
+    assert_int_equal(w->status, NVIRT_ERR_HARDWARE);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_true(w->v->vmcs12.exit_reason == 0);
+}
+
+/* Only errors 7 and 8 say anything of vmcs12. */
+static void other_vmfails_of_vmcs02_are_the_hosts_problem(void **state)
+{
+    struct world *w = *state;
+    uint32_t error = 0;
+
+    launch_l2(w);
+    prepare(w);
+    fake_cpu_poke(&w->cpu, vmcs02(w), 0x4400, NVIRT_VMX_ERR_VMLAUNCH_NOT_CLEAR);
+    assert_int_equal(nvirt_vmx_entry_failed(w->v, &w->cpu, NVIRT_HW_VMFAIL_VALID, &error),
+                     NVIRT_ERR_HARDWARE);
+    assert_int_equal(error, NVIRT_VMX_ERR_VMLAUNCH_NOT_CLEAR);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+}
+
 /* CVE-2026-72287: after entries that failed at each stage, what the host put into vmcs01 is there.
  * */
 static void failed_entries_leave_l0s_fields_alone(void **state)
@@ -860,6 +889,8 @@ int main(void)
         TEST(a_vmfail_of_vmcs02_becomes_l1s_vmfail),
         TEST(a_vmfail_of_vmcs01_is_the_hosts_problem),
         TEST(an_entry_failure_of_vmcs02_is_reported_to_l1),
+        TEST(an_entry_failure_after_l2_ran_is_the_hosts_problem),
+        TEST(other_vmfails_of_vmcs02_are_the_hosts_problem),
         TEST(failed_entries_leave_l0s_fields_alone),
         TEST(failing_entries_leak_no_pins_and_no_pages),
         TEST(without_a_page_for_the_root_vmlaunch_can_be_repeated),

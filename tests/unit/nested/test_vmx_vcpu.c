@@ -157,6 +157,32 @@ static void controls_nvirt_cannot_keep_for_l2_are_refused(void **state)
     }
 }
 
+static void a_refused_call_binds_to_no_cpu(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_port_cpu *other = calloc(1, sizeof *other);
+    uint64_t value;
+
+    assert_int_equal(nvirt_vmx_leave_cpu(w->v, &w->cpu), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_read(w->v, other, 9, NVIRT_VMCS_GUEST_RIP, &value),
+                     NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, 1, NVIRT_VMCS_GUEST_RIP, &value), NVIRT_OK);
+    free(other);
+}
+
+/* L1's memory may have been rewritten since: a reset writes nothing there. */
+static void a_reset_writes_nothing_to_l1s_memory(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    fake_vm_put64(w->port, VMCS12 + 8, 0x1234);
+    fake_vm_put64(w->port, VMCS12 + 0x100, 0x5678);
+    assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
+    assert_true(fake_vm_get64(w->port, VMCS12 + 8) == 0x1234);
+    assert_true(fake_vm_get64(w->port, VMCS12 + 0x100) == 0x5678);
+}
+
 static void calls_check_their_pointers(void **state)
 {
     struct world *w = *state;
@@ -499,6 +525,8 @@ int main(void)
         TEST(vcpu_init_checks_its_arguments),
         TEST(a_failed_init_holds_nothing),
         TEST(controls_nvirt_cannot_keep_for_l2_are_refused),
+        TEST(a_refused_call_binds_to_no_cpu),
+        TEST(a_reset_writes_nothing_to_l1s_memory),
         TEST(calls_check_their_pointers),
         TEST(calls_out_of_order_are_refused),
         TEST(fields_are_checked_for_level_kind_and_existence),

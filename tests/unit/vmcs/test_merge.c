@@ -399,8 +399,17 @@ static void test_cr_masks_drop_the_fixed_bits_of_l0(void **state)
     merge(&r);
     assert_int_equal(r.vmcs02.cr0_mask, NVIRT_CR0_TS | NVIRT_CR0_CD);
     assert_int_equal(r.vmcs02.cr4_mask, NVIRT_CR4_SMEP);
-    /* A bit that only L0 owns reads as L1 set it. */
+    /* A bit that only L0 owns reads as L1 set it; CD, which no entry loads, as L1 sees its own. */
+    assert_int_equal(r.vmcs02.cr0_shadow & NVIRT_CR0_CD, 0);
+    r.vmcs01.cr0_shadow = NVIRT_CR0_CD;
+    merge(&r);
     assert_int_equal(r.vmcs02.cr0_shadow & NVIRT_CR0_CD, NVIRT_CR0_CD);
+    /* In the register are the host's values. */
+    assert_int_equal(r.vmcs02.guest_cr0 & NVIRT_CR0_CD, 0);
+    assert_int_equal(r.vmcs02.guest_cr4 & NVIRT_CR4_SMEP, 0);
+    r.vmcs01.guest_cr4 = NVIRT_CR4_SMEP;
+    merge(&r);
+    assert_int_equal(r.vmcs02.guest_cr4 & NVIRT_CR4_SMEP, NVIRT_CR4_SMEP);
     assert_int_equal(r.vmcs02.cr0_shadow & NVIRT_CR0_TS, NVIRT_CR0_TS);
     assert_int_equal(r.vmcs02.cr4_shadow & NVIRT_CR4_SMEP, NVIRT_CR4_SMEP);
 }
