@@ -131,24 +131,37 @@ static void bind_tag(struct nvirt_vmx_vcpu *v)
 
 /* ---- the entry ---- */
 
-/* What of L1's live state the merge, the host-state load and an entry failure look at. */
+static void fetch_unless(struct nvirt_vmx_vcpu *v, uint64_t control, enum nvirt_vmcs_field field)
+{
+    if ((v->vmcs12.entry_controls & control) == 0) {
+        (void)nvi_hw_get(v, NVI_01, field);
+    }
+}
+
+/* What of L1's live state the checks and the merge look at: what vmcs12 loads they do not. */
 static void fetch_l1_state(struct nvirt_vmx_vcpu *v)
 {
-    static const enum nvirt_vmcs_field fields[] = {
-        NVIRT_VMCS_GUEST_CR0,      NVIRT_VMCS_GUEST_CR4,  NVIRT_VMCS_GUEST_EFER,
-        NVIRT_VMCS_GUEST_PAT,      NVIRT_VMCS_GUEST_DR7,  NVIRT_VMCS_GUEST_DEBUGCTL,
-        NVIRT_VMCS_ENTRY_CONTROLS, NVIRT_VMCS_GUEST_INTERRUPTIBILITY,
-    };
-
-    for (uint32_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        (void)nvi_hw_get(v, NVI_01, fields[i]);
-    }
+    (void)NVI_GET01(v, GUEST_CR0);
+    (void)NVI_GET01(v, GUEST_CR4);
+    (void)NVI_GET01(v, GUEST_EFER);
+    fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_PAT, NVIRT_VMCS_GUEST_PAT);
+    fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG, NVIRT_VMCS_GUEST_DR7);
+    fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG, NVIRT_VMCS_GUEST_DEBUGCTL);
     if (nvi_vmx_l0_has_timer(v)) {
         (void)NVI_GET01(v, GUEST_PREEMPTION_TIMER);
     }
     if (nvi_vmx_l0_has_counters(v)) {
         (void)NVI_GET01(v, GUEST_PERF_GLOBAL);
     }
+}
+
+struct nvi_vmx_live nvi_vmx_l1_live(struct nvirt_vmx_vcpu *v)
+{
+    (void)NVI_GET01(v, GUEST_CR0);
+    (void)NVI_GET01(v, GUEST_EFER);
+    (void)NVI_GET01(v, GUEST_PAT);
+    (void)NVI_GET01(v, GUEST_INTERRUPTIBILITY);
+    return nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
 }
 
 /* The entry ends at a rule: VMfail, or an entry failure with L1's host state. */
@@ -162,14 +175,14 @@ static void refuse(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_check_out *out
         nvi_vmx_fail(v, out->vm_error);
         return;
     }
-    live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+    live = nvi_vmx_l1_live(v);
     nvi_vmx_entry_failure(v, out->exit_reason, out->qualification, &live);
 }
 
 static void refuse_msr_load(struct nvirt_vmx_vcpu *v, uint32_t number)
 {
     /* The guest state was loaded by then: what no host field replaces stays L2's. */
-    struct nvi_vmx_live live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+    struct nvi_vmx_live live = nvi_vmx_l1_live(v);
 
     live.efer = v->next.guest_efer;
     live.pat = v->next.guest_pat;

@@ -81,7 +81,11 @@ void nvi_vmx_skip(struct nvirt_vmx_vcpu *v)
     uint64_t rflags = NVI_GET(v, GUEST_RFLAGS);
     uint64_t blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
 
-    NVI_SET(v, GUEST_RIP, nvi_vmx_in_64bit_mode(v) ? rip : rip & NVIRT_BITS(31, 0));
+    /* Only a carry out of 32 bits makes the mode matter. */
+    if ((rip >> 32) != 0 && !nvi_vmx_in_64bit_mode(v)) {
+        rip &= NVIRT_BITS(31, 0);
+    }
+    NVI_SET(v, GUEST_RIP, rip);
     if ((rflags & NVIRT_RFLAGS_RF) != 0) {
         NVI_SET(v, GUEST_RFLAGS, rflags & ~NVIRT_RFLAGS_RF);
     }
@@ -116,7 +120,7 @@ static bool exit_tells_nmi_unblocking(uint32_t reason, uint64_t qualification,
 void nvi_vmx_redeliver(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t qualification,
                        uint32_t interruption)
 {
-    uint64_t vectoring = NVI_GET(v, IDT_VECTORING);
+    uint64_t vectoring = nvi_vmx_vectoring(v, nvi_vmx_running(v), reason);
     uint64_t blocking;
 
     if ((vectoring & NVIRT_VMX_INTR_VALID) == 0) {

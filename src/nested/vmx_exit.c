@@ -22,7 +22,7 @@ static void give_to_host(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit, 
     uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
 
     exit->verdict = v->level == 2 ? NVIRT_VERDICT_L2 : NVIRT_VERDICT_L1;
-    exit->qualification = NVI_GET(v, EXIT_QUALIFICATION);
+    exit->qualification = nvi_vmx_qualification(v, nvi_vmx_running(v), reason);
     exit->interruption = interruption_of(v, basic);
     if (v->level == 1 && basic == NVIRT_VMX_EXIT_EPT_VIOLATION) {
         exit->l1gpa = nvirt_l1gpa_make(NVI_GET01(v, GUEST_PHYSICAL));
@@ -182,7 +182,7 @@ static bool is_l1s(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint
     in.vmcs01 = &v->hw[NVI_01].image;
     in.reason = basic;
     in.gprs = gprs;
-    in.qualification = NVI_GET02(v, EXIT_QUALIFICATION);
+    in.qualification = nvi_vmx_qualification(v, NVI_02, basic);
     if (basic == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
         in.interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
         in.interruption_error = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION_ERROR);
@@ -199,7 +199,7 @@ static bool is_l1s(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint
  * everything is as if the check had been nvirt's. */
 static void entry_refused(struct nvirt_vmx_vcpu *v, uint32_t basic)
 {
-    struct nvi_vmx_live live = nvi_vmx_live_at_entry_failure(&v->hw[NVI_01].image);
+    struct nvi_vmx_live live = nvi_vmx_l1_live(v);
 
     nvirt_port_trace(v->port, "nvirt: vmcs02 refused, exit reason", basic);
     nvi_vmx_forced_exit_done(v);

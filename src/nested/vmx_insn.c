@@ -46,21 +46,19 @@ void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error)
 
 /* ---- rules common to them ---- */
 
-/* [SDM 3C "VMX Instruction Reference"]: real mode, virtual-8086 mode and compatibility mode have no
- * VMX instructions. */
-static bool mode_has_vmx(struct nvirt_vmx_vcpu *v)
-{
-    if ((NVI_GET01(v, GUEST_CR0) & NVIRT_CR0_PE) == 0 ||
-        (NVI_GET01(v, GUEST_RFLAGS) & NVIRT_RFLAGS_VM) != 0) {
-        return false;
-    }
-    return (NVI_GET01(v, GUEST_EFER) & NVIRT_EFER_LMA) == 0 || nvi_vmx_in_64bit_mode(v);
-}
+/*
+ * Real mode, virtual-8086 mode and compatibility mode have no VMX instructions, but nothing looks at
+ * the mode here: on each instruction's page the CPU tests CR0.PE, RFLAGS.VM and compatibility mode
+ * before it asks whether it is in VMX non-root operation, and #UD goes before the VM exit. The exit
+ * itself proves the mode [SDM 3C "VMX Instruction Reference", "Relative Priority of Faults and VM
+ * Exits"]. An L1 that meets no #UD where one is due runs on a CPU, or emulator, that breaks this.
+ * CPL comes after the exit.
+ */
 
 /* What every instruction but VMXON begins with. @return false when a fault was raised. */
 static bool may_execute(struct nvirt_vmx_vcpu *v)
 {
-    if (!v->vmx.on || !mode_has_vmx(v)) {
+    if (!v->vmx.on) {
         nvi_vmx_raise(v, NVIRT_VECTOR_UD);
         return false;
     }
@@ -129,7 +127,7 @@ static void vmxon(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 {
     const uint64_t enabled = NVIRT_FEATURE_CONTROL_LOCK | NVIRT_FEATURE_CONTROL_VMX;
 
-    if (!mode_has_vmx(v) || !vmxe_is_set(v)) {
+    if (!vmxe_is_set(v)) {
         nvi_vmx_raise(v, NVIRT_VECTOR_UD);
         return;
     }
@@ -245,7 +243,7 @@ static bool field_of(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, bo
 static void vmread(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
     uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
-    bool mode64 = nvi_vmx_in_64bit_mode(v);
+    bool mode64 = nvi_vmx_insn_is_64bit(v);
     enum nvirt_vmcs_field field;
     bool high;
     uint64_t value;
@@ -278,7 +276,7 @@ static uint64_t with_high_half(uint64_t field, uint64_t value)
 static void vmwrite(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
     uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
-    bool mode64 = nvi_vmx_in_64bit_mode(v);
+    bool mode64 = nvi_vmx_insn_is_64bit(v);
     enum nvirt_vmcs_field field;
     bool high;
     uint64_t value = 0;

@@ -15,7 +15,7 @@ static uint64_t type_operand(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *
     uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
     uint64_t type = nvi_vmx_gpr(v, gprs, (uint32_t)(info >> INFO_REGISTER2_SHIFT) & 15u);
 
-    return nvi_vmx_in_64bit_mode(v) ? type : type & NVIRT_BITS(31, 0);
+    return nvi_vmx_insn_is_64bit(v) ? type : type & NVIRT_BITS(31, 0);
 }
 
 /* [SDM 3C "VM-Execution Control Fields"], the rules of the EPTP: an entry with it must be

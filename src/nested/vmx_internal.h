@@ -257,6 +257,12 @@ static inline bool nvi_vmx_is_canonical(const struct nvirt_vmx_vcpu *v, uint64_t
 bool nvi_vmx_in_64bit_mode(struct nvirt_vmx_vcpu *v);
 /** A linear address that is canonical in L1's paging mode. */
 bool nvi_vmx_l1_can_access(struct nvirt_vmx_vcpu *v, uint64_t linear);
+/** For a VMX instruction of L1, which has none in compatibility mode: no look at CS is needed. */
+static inline bool nvi_vmx_insn_is_64bit(struct nvirt_vmx_vcpu *v)
+{
+    return (NVI_GET01(v, GUEST_EFER) & NVIRT_EFER_LMA) != 0;
+}
+
 uint32_t nvi_vmx_cpl(struct nvirt_vmx_vcpu *v);
 /** L1's paging mode, for the walker. */
 void nvi_vmx_paging(struct nvirt_vmx_vcpu *v, struct nvi_paging *mode);
@@ -356,6 +362,8 @@ uint32_t nvi_vmx_msr_list_store(struct nvirt_vmx_vcpu *v, uint64_t list, uint64_
 
 /** VMLAUNCH or VMRESUME of L1, after the rules that need no look at vmcs12. */
 void nvi_vmx_enter(struct nvirt_vmx_vcpu *v, bool launch);
+/** L1's own live state, for an entry that fails. */
+struct nvi_vmx_live nvi_vmx_l1_live(struct nvirt_vmx_vcpu *v);
 /** Builds vmcs02's controls and host state again after L0 changed its own. */
 void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v);
 
@@ -368,6 +376,10 @@ void nvi_vmx_entry_failure(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t q
                            const struct nvi_vmx_live *live);
 /** What the last exit of L2 told, for an exit to L1. */
 void nvi_vmx_exit_info(struct nvirt_vmx_vcpu *v, uint32_t reason, struct nvi_vmx_exit_info *info);
+/** The exit qualification, 0 for a reason that has none: no VMREAD then. */
+uint64_t nvi_vmx_qualification(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason);
+/** The IDT-vectoring information, 0 for a reason that occurs during no event delivery. */
+uint32_t nvi_vmx_vectoring(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason);
 /** Level 1 again without an exit: L2 never ran, or the vCPU is reset. */
 void nvi_vmx_abandon_l2(struct nvirt_vmx_vcpu *v);
 void nvi_vmx_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator);

@@ -9,6 +9,42 @@
 
 /* ---- what the exit tells ---- */
 
+/* Reasons as bits of a word; those from 64 on are looked at whatever they have. */
+#define REASON(name) NVIRT_BIT(NVIRT_VMX_EXIT_##name)
+/* [SDM 3C "Basic VM-Exit Information"]: the qualification is 0. */
+#define WITHOUT_QUALIFICATION                                                                      \
+    (REASON(EXTERNAL_INTERRUPT) | REASON(TRIPLE_FAULT) | REASON(INTERRUPT_WINDOW) |                \
+     REASON(NMI_WINDOW) | REASON(CPUID) | REASON(GETSEC) | REASON(HLT) | REASON(INVD) |            \
+     REASON(RDPMC) | REASON(RDTSC) | REASON(VMCALL) | REASON(VMLAUNCH) | REASON(VMRESUME) |        \
+     REASON(VMXOFF) | REASON(RDMSR) | REASON(WRMSR) | REASON(PAUSE) | REASON(RDTSCP) |             \
+     REASON(PREEMPTION_TIMER) | REASON(WBINVD) | REASON(XSETBV) | REASON(RDRAND) | REASON(RDSEED))
+/* Instructions, which are past every delivery [SDM 3C "Information for VM Exits That Occur During
+ * Event Delivery"]: 10 to 32 and some more. */
+#define INSTRUCTIONS                                                                               \
+    (NVIRT_BITS(32, 10) | REASON(MWAIT) | REASON(MONITOR) | REASON(PAUSE) | REASON(GDTR_IDTR) |    \
+     REASON(LDTR_TR) | REASON(INVEPT) | REASON(RDTSCP) | REASON(INVVPID) | REASON(WBINVD) |        \
+     REASON(XSETBV) | REASON(RDRAND) | REASON(INVPCID) | REASON(VMFUNC) | REASON(RDSEED))
+
+static bool is_among(uint32_t reason, uint64_t reasons)
+{
+    uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
+
+    return basic < 64 && (reasons >> basic & 1u) != 0;
+}
+
+uint64_t nvi_vmx_qualification(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason)
+{
+    return is_among(reason, WITHOUT_QUALIFICATION)
+               ? 0
+               : nvi_hw_get(v, which, NVIRT_VMCS_EXIT_QUALIFICATION);
+}
+
+uint32_t nvi_vmx_vectoring(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason)
+{
+    return is_among(reason, INSTRUCTIONS) ? 0
+                                          : (uint32_t)nvi_hw_get(v, which, NVIRT_VMCS_IDT_VECTORING);
+}
+
 static bool has_insn_info(uint32_t basic)
 {
     switch (basic) {
@@ -67,13 +103,13 @@ void nvi_vmx_exit_info(struct nvirt_vmx_vcpu *v, uint32_t reason, struct nvi_vmx
 
     __builtin_memset(info, 0, sizeof *info);
     info->reason = reason;
-    info->qualification = NVI_GET02(v, EXIT_QUALIFICATION);
+    info->qualification = nvi_vmx_qualification(v, NVI_02, reason);
     if (has_event(basic)) {
         info->interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
         info->interruption_error =
             error_code_of(v, info->interruption, NVIRT_VMCS_EXIT_INTERRUPTION_ERROR);
     }
-    info->idt_vectoring = (uint32_t)NVI_GET02(v, IDT_VECTORING);
+    info->idt_vectoring = nvi_vmx_vectoring(v, NVI_02, reason);
     info->idt_vectoring_error =
         error_code_of(v, info->idt_vectoring, NVIRT_VMCS_IDT_VECTORING_ERROR);
     info->insn_length = (uint32_t)NVI_GET02(v, EXIT_INSN_LENGTH);

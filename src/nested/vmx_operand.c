@@ -208,7 +208,7 @@ static bool operand_linear(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gp
     enum segment segment = number > SEGMENT_GS ? SEGMENT_DS : (enum segment)number;
     uint64_t offset = effective_address(v, gprs, info);
 
-    if (nvi_vmx_in_64bit_mode(v)) {
+    if (nvi_vmx_insn_is_64bit(v)) {
         return linear_64(v, segment, offset, bytes, linear);
     }
     return linear_32(v, segment, offset, bytes, write, linear);

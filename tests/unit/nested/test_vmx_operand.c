@@ -350,9 +350,23 @@ static void the_host_reads_l1s_memory_by_linear_address(void **state)
                      NVIRT_ERR_STATE);
 }
 
+/* [SDM 3A "Canonical Addressing"]: by the paging mode, not by what the CPU could do. */
+static void an_operand_is_canonical_by_the_paging_mode(void **state)
+{
+    struct world *w = *state;
+
+    w->v->caps.cpu.linear_bits = w->v->offer.cpu.linear_bits = 57;
+    fake_vm_put64(w->port, OPERAND, VMXON_REGION);
+    exit_with(w, NVIRT_VMX_EXIT_VMXON, UINT64_C(0x0002000000000000) | OPERAND, INFO_PLAIN);
+    assert_false(w->v->vmx.on);
+    assert_true(w->v->pending.exception.waiting);
+    assert_int_equal(w->v->pending.exception.vector, NVIRT_VECTOR_GP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(an_operand_is_canonical_by_the_paging_mode),
         TEST(base_index_scale_and_displacement_add_up),
         TEST(the_address_size_cuts_the_offset),
         TEST(in_64_bit_mode_only_fs_and_gs_have_bases),

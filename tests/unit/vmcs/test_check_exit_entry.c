@@ -154,6 +154,9 @@ static void vmx_ctl_event_error_code_absent(void **state)
     }
     /* Real mode knows no error codes. */
     ACCEPTS(fixture_guest_real(f); event(f, EXCEPTION, 13, false));
+    /* But only an unrestricted guest can be in it: for others CR0.PE is no part of the rule. */
+    REFUSES(VMX_CTL_EVENT_ERROR_CODE_ABSENT, v->guest_cr0 &= ~NVIRT_CR0_PE;
+            event(f, EXCEPTION, 13, false));
     /* Nor does a CPU without CET know #CP. */
     ACCEPTS(f->offer.cr4_fixed1 &= ~NVIRT_CR4_CET; event(f, EXCEPTION, 21, false));
     /* Software interrupts to the same vectors have none either. */

@@ -193,6 +193,10 @@ static void vmx_host_64_rip(void **state)
     REFUSES(VMX_HOST_64_RIP, v->host_rip = NOT_CANONICAL);
     REFUSES(VMX_HOST_64_RIP, v->host_rip = NVIRT_BIT(63));
     ACCEPTS(v->host_rip = NOT_CANONICAL - 1);
+    /* By the mode the exit starts: wider with CR4.LA57 only. */
+    REFUSES(VMX_HOST_64_RIP, f->offer.cpu.linear_bits = 57; v->host_rip = NOT_CANONICAL);
+    ACCEPTS(f->offer.cpu.linear_bits = 57; f->offer.cr4_fixed1 |= NVIRT_CR4_LA57;
+            v->host_cr4 |= NVIRT_CR4_LA57; v->host_rip = NOT_CANONICAL);
 }
 
 int main(void)
