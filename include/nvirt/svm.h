@@ -10,6 +10,9 @@
  *     vCPUs, also of one VM, are used by different CPUs at once. No call sleeps or waits.
  *   - "cpu" is the context of the CPU that executes the call, handed to the port as it is. A vCPU
  *     may go to another CPU at any prepare: nothing of it stays in the old one.
+ *   - VMRUN is executed in 64-bit mode with four-level paging (CR4.LA57 clear) and EFER.NXE set, at
+ *     all times: hardware reads the nested tables that nvirt makes for L2 in the host's own paging
+ *     mode [APM 2 "Nested Paging and VMRUN/#VMEXIT"].
  *   - Only nvirt_svm_prepare() executes an SVM instruction (INVLPGA, through the port), so only it
  *     needs EFER.SVME of the host set. vmcb01 and vmcb02 must not be running meanwhile.
  *   - A @p vcpu that is not null must be one that nvirt_svm_vcpu_init() made and that was not
@@ -61,6 +64,9 @@ struct nvirt_svm_vcpu_config {
     uint32_t asid01;                    /**< ASID of L1, as the host sets it in vmcb01. */
     const uint32_t *asids;              /**< ASIDs for L2, used by nobody else; read in the call. */
     uint32_t asid_count;                /**< 1 to NVIRT_SVM_MAX_ASIDS. */
+    bool host_5_level;                  /**< The host executes VMRUN with CR4.LA57 set: refused.
+                                             Hardware walks nested tables in the paging mode of the
+                                             host, and those for L2 have four levels. */
     bool interrupts_pass_through;       /**< Physical interrupts and NMIs belong to L1: nvirt owns
                                              the INTR, NMI and CR8 intercepts and V_INTR_MASKING of
                                              vmcb01. Otherwise the host has INTR and NMI intercepted
@@ -86,8 +92,8 @@ struct nvirt_svm_vcpu_config {
  *           the CPU's or given twice, asid01 included; host_pat without the types it must name; or
  *           the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
  *         - NVIRT_ERR_STATE: the VM is not initialised.
- *         - NVIRT_ERR_CAPABILITY: the CPU lacks nested paging or no-execute, or the offer is beyond
- *           what nvirt_svm_caps_offer() makes of it.
+ *         - NVIRT_ERR_CAPABILITY: the CPU lacks nested paging or no-execute, the host runs with
+ *           five-level paging, or the offer is beyond what nvirt_svm_caps_offer() makes of it.
  *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcb02.
  *
  *         Nothing is held on failure.
@@ -113,6 +119,14 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *
  * @return 1: L1; 2: L2; 0 for null.
  */
 uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *vcpu);
+
+/**
+ * L1's global interrupt flag. While it is clear an INIT that the host intercepts is to be held, like
+ * an NMI [APM 2 "Global Interrupt Flag, STGI and CLGI Instructions"].
+ * @param vcpu the vCPU, or null.
+ * @return true when set; true for null.
+ */
+bool nvirt_svm_gif(const struct nvirt_svm_vcpu *vcpu);
 
 /**
  * The VMCB of the level, for the host to read and change between exit and prepare (level 1: L0's
@@ -191,10 +205,12 @@ struct nvirt_svm_exit {
  * @param cpu context of this CPU.
  * @param gprs as saved by the trampoline, RAX and RSP excepted (they are in the VMCB); results for
  *        the guest are written there.
- * @param exit what it was; written on NVIRT_OK and NVIRT_ERR_NO_PAGE.
+ * @param exit what it was; written unless NVIRT_ERR_NULL or NVIRT_ERR_STATE.
  * @return NVIRT_OK with *exit; NVIRT_ERR_NULL; NVIRT_ERR_STATE (no prepare before);
  *         NVIRT_ERR_NO_PAGE (a nested page fault of L2 found no table page: L2 will fault again
- *         when entered again; verdict DONE).
+ *         when entered again; verdict DONE); NVIRT_ERR_HARDWARE (hardware found a reserved bit in
+ *         the tables made for L2: the host does not run in the paging mode that is asked for above;
+ *         entering again would fault again).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *vcpu,
                                                  struct nvirt_port_cpu *cpu,

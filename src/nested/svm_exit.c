@@ -121,8 +121,8 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
 {
     enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
 
-    if (!v->gif && exit->code == NVIRT_SVM_EXIT_NMI) {
-        /* L2 cleared GIF: the host takes it off the CPU, and it waits for STGI. */
+    if (!v->gif && (exit->code == NVIRT_SVM_EXIT_NMI || exit->code == NVIRT_SVM_EXIT_INIT)) {
+        /* L2 cleared GIF: the host takes it off the CPU, and holds it until STGI. */
         action = NVI_SVM_HOST;
     }
     if (action == NVI_SVM_IO) {

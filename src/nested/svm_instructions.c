@@ -84,12 +84,32 @@ static void with_vmcb(struct nvirt_svm_vcpu *v, uint64_t code, const struct nvi_
     nvi_svm_retire(v, insn->length);
 }
 
+/* For INVLPGA on a CPU where that instruction is not relied on. */
+static void flush_asid12(struct nvirt_svm_vcpu *v, uint32_t asid12)
+{
+    if (asid12 == 0) {
+        nvirt_tlb_flush_l1(&v->tlb);
+    }
+    for (uint32_t i = 0; i < v->tlb.tag_count; i++) {
+        const struct nvirt_tlb_tag *tag = &v->tlb.tag[i];
+
+        if (tag->used && tag->tag12 == asid12) {
+            nvirt_tlb_tables_changed(&v->tlb, tag->tag02);
+        }
+    }
+}
+
 static void invlpga(struct nvirt_svm_vcpu *v, const struct nvi_svm_insn *insn,
                     const struct nvirt_gprs *gprs)
 {
     uint64_t address = rax_address(nvi_svm_current(v), insn);
+    uint32_t asid12 = (uint32_t)gprs->r[NVIRT_RCX];
 
-    nvirt_tlb_svm_invlpga(&v->tlb, (uint32_t)gprs->r[NVIRT_RCX], nvirt_gva_make(address));
+    if (v->cpu.invlpga_exact) {
+        nvirt_tlb_svm_invlpga(&v->tlb, asid12, nvirt_gva_make(address));
+    } else {
+        flush_asid12(v, asid12);
+    }
     nvi_svm_retire(v, insn->length);
 }
 

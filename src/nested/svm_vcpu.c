@@ -66,6 +66,9 @@ static enum nvirt_status check_config(const struct nvirt_svm_vcpu_config *config
         !nvi_npt_pat_is_usable(config->host_pat)) {
         return NVIRT_ERR_RANGE;
     }
+    if (config->host_5_level) {
+        return NVIRT_ERR_CAPABILITY;
+    }
     return offer_is_possible(config->cpu, config->offer) ? NVIRT_OK : NVIRT_ERR_CAPABILITY;
 }
 
@@ -199,6 +202,11 @@ enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *v)
 uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *v)
 {
     return v == NULL ? 0 : v->level;
+}
+
+bool nvirt_svm_gif(const struct nvirt_svm_vcpu *v)
+{
+    return v == NULL || v->gif;
 }
 
 struct nvirt_vmcb *nvirt_svm_vmcb(struct nvirt_svm_vcpu *v, uint32_t level)

@@ -119,6 +119,7 @@ enum nvirt_status nvirt_svm_caps_decode(const struct nvirt_svm_cpuid *cpuid,
     caps->long_mode = (caps->efer_valid & NVIRT_SVM_EFER_LME) != 0;
     caps->nx = (caps->efer_valid & NVIRT_SVM_EFER_NXE) != 0;
     caps->pse36 = ((cpuid->edx_1 >> 17) & 1u) != 0;
+    caps->invlpga_exact = false;
     caps->pages_1g = ((cpuid->edx_80000001 >> 26) & 1u) != 0;
     /* A leaf that makes no sense must not turn into a shift beyond the word. */
     bits = cpuid->eax_80000008 & 0xffu;

@@ -349,6 +349,46 @@ static void nmi_is_held_while_l2_has_gif_clear(void **state)
     assert_int_equal(nvirt_svm_level(w->v), 2);
 }
 
+static void init_is_held_while_l2_has_gif_clear(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb a = good_vmcb12();
+
+    nvirt_vmcb_intercept(&a, NVIRT_SVM_EXIT_INIT, true);
+    enter_l2(w, &a);
+    assert_true(nvirt_svm_gif(w->v));
+    execute(w, NVIRT_SVM_EXIT_CLGI);
+    assert_false(nvirt_svm_gif(w->v));
+    assert_int_equal(step(w, NVIRT_SVM_EXIT_INIT, 0, 0), NVIRT_VERDICT_L2);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    step(w, NVIRT_SVM_EXIT_INIT, 0, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+}
+
+static void a_host_with_five_levels_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_svm_vcpu *other = NULL;
+    void *memory = aligned_alloc(NVIRT_SVM_VCPU_ALIGN, NVIRT_SVM_VCPU_SIZE);
+
+    w->config.host_5_level = true;
+    assert_int_equal(nvirt_svm_vcpu_init(memory, NVIRT_SVM_VCPU_SIZE, &w->config, &other),
+                     NVIRT_ERR_CAPABILITY);
+    free(memory);
+}
+
+static void undefined_bits_of_cr0_and_rflags_stay_away(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb a = good_vmcb12();
+
+    a.cr0 |= UINT64_C(0xffffffc0) & ~UINT64_C(0x60000000);
+    a.rflags = ~UINT64_C(0) & ~NVIRT_RFLAGS_VM;
+    enter_l2(w, &a);
+    assert_int_equal(vmcb02(w)->cr0, 0x80050001u);
+    assert_int_equal(vmcb02(w)->rflags, 0x003d7fd7u);
+}
+
 /* ---- events ---- */
 
 static void a_software_event_keeps_its_return_address(void **state)
@@ -474,6 +514,9 @@ int main(void)
         T(another_exit_at_the_iret_restores_the_trap_flag),
         T(a_guest_that_steps_itself_sees_its_own_trap),
         T(nmi_is_held_while_l2_has_gif_clear),
+        T(init_is_held_while_l2_has_gif_clear),
+        T(a_host_with_five_levels_is_refused),
+        T(undefined_bits_of_cr0_and_rflags_stay_away),
         cmocka_unit_test_setup_teardown(a_software_event_keeps_its_return_address, setup_nrips,
                                         teardown),
         T(an_exception_stays_with_its_level),

@@ -238,10 +238,33 @@ static void l2_may_be_allowed_its_gif(void **state)
     assert_true(w->v->gif);
 }
 
+/* A CPU that does not drop one address reliably drops them all. */
+static void invlpga_of_doubtful_cpus_flushes_the_asid(void **state)
+{
+    struct world *w = *state;
+
+    enter_plain_l2(w);
+    prepare(w);
+    assert_int_equal(hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0), NVIRT_OK);
+    w->vmcb01->rax = 0x123456;
+    w->gprs.r[NVIRT_RCX] = 1;
+    execute(w, NVIRT_SVM_EXIT_INVLPGA);
+    vmrun(w);
+    prepare(w);
+    assert_int_equal(w->cpu.count.invlpga, 0);
+    assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_ASID);
+    hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    w->gprs.r[NVIRT_RCX] = 0; /* L1's own */
+    execute(w, NVIRT_SVM_EXIT_INVLPGA);
+    prepare(w);
+    assert_int_equal(w->vmcb01->tlb_control, NVIRT_SVM_TLB_ASID);
+}
+
 static void invlpga_names_a_tag_and_an_address(void **state)
 {
     struct world *w = *state;
 
+    w->v->cpu.invlpga_exact = true;
     enter_plain_l2(w);
     prepare(w); /* flushes the tag, new on this CPU */
     assert_int_equal(hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0), NVIRT_OK);
@@ -400,6 +423,7 @@ int main(void)
         T(address_size_cuts_rax),
         T(stgi_and_clgi_set_gif),
         T(l2_may_be_allowed_its_gif),
+        T(invlpga_of_doubtful_cpus_flushes_the_asid),
         T(invlpga_names_a_tag_and_an_address),
         T(single_step_traps_after_the_instruction),
         T(rip_wraps_outside_64_bit_mode),
