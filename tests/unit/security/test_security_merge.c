@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The property on which a nested hypervisor's isolation rests: what runs L2 intercepts at least
- * what runs L1 and what L1 asked for together. Over random controls of both levels, on both vendors.
+ * what runs L1 and what L1 asked for together. Over random controls of both levels, both vendors.
  */
 #include "vmcb/vmcb_core.h"
 #include "vmcs/merge.h"
@@ -137,7 +137,8 @@ static void maps_hold_both(const struct rig *r)
         assert_int_equal(r->vmcs02.io_bitmap_a, r->in.io_bitmap_a);
         assert_int_equal(r->vmcs02.io_bitmap_b, r->in.io_bitmap_b);
     } else {
-        assert_true((r->vmcs12.proc_controls & io) == 0 || (proc02 & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0);
+        assert_true((r->vmcs12.proc_controls & io) == 0 ||
+                    (proc02 & NVIRT_VMX_PROC_UNCONDITIONAL_IO) != 0);
         assert_int_equal(r->vmcs02.io_bitmap_a, r->vmcs01.io_bitmap_a);
     }
 }

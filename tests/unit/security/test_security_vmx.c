@@ -234,7 +234,7 @@ static void no_failed_entry_changes_what_is_l0s(void **state)
     assert_true(failed > 200);
 }
 
-/* Pins do not add up over failed entries, whatever pages vmcs12 names each time (CVE-2026-68081). */
+/* Pins do not add up over failed entries, whatever pages vmcs12 names (CVE-2026-68081). */
 static void failed_entries_with_ever_new_bitmaps_keep_two_pins(void **state)
 {
     struct world *w = *state;
