@@ -32,6 +32,9 @@ void nvi_mmu_limbo_free(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 /** Unlinks everything under the top table of @p root; clears stale, sets changed. */
 void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 
+/** Gives up a root that is not in use, its top table too: into limbo until everything is flushed. */
+void nvi_mmu_root_release(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
+
 /** Least recently used root, stale ones first, other than @p except (may be null);
  *  null when none. With @p filled only roots that hold more than the top table count. */
 struct nvi_mmu_root *nvi_mmu_root_oldest(struct nvi_mmu *mmu, const struct nvi_mmu_root *except,

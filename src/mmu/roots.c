@@ -95,8 +95,9 @@ static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu)
     struct nvi_mmu_root *root = find_unused(mmu);
 
     if (root != NULL && nvi_mmu_page_alloc(mmu, &root->table) == NVIRT_OK) {
-        /* On no CPU yet: flushed before its first use, for the page may have been a root of another
-         * vCPU, whose entries hardware still holds under its address. */
+        /* Flushed before its first use: the page may have been a root before, of this vCPU or another,
+         * whose entries hardware still holds under its address. */
+        root->changed = true;
         root->used = true;
         root->pages = 1;
         return root;
@@ -109,6 +110,17 @@ static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu)
         root->changed = true;
     }
     return root;
+}
+
+void nvi_mmu_root_release(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    nvi_mmu_tree_empty(mmu, root);
+    nvi_mmu_limbo_push(mmu, root, root->table);
+    root->used = false;
+    root->stale = false;
+    root->pages = 0;
+    root->serial = 0;
+    mmu->stats->shadow_reclaimed++;
 }
 
 uint64_t nvi_mmu_serial(struct nvi_mmu *mmu, const struct nvi_mmu_key *key)

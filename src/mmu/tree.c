@@ -94,21 +94,25 @@ static bool limbo_is_empty(const struct nvi_mmu *mmu)
 }
 
 /*
- * No page for @p root: empties the least recently used other root, else this one. The pages come
- * back with the next flush of everything, so the fault is retried after it. When even the whole
- * room of this vCPU did not suffice for one leaf, there is no page.
+ * No page for @p root: empties the least recently used other root, gives up the top table of an empty
+ * one, or empties this one. The pages come back with the next flush of everything, so the fault is
+ * retried after it. When even the whole room of this vCPU did not suffice for one leaf, there is no
+ * page.
  */
 static enum nvi_fault make_room(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
     struct nvi_mmu_root *victim = nvi_mmu_root_oldest(mmu, root, true);
+    struct nvi_mmu_root *idle = nvi_mmu_root_oldest(mmu, root, false);
 
-    if (victim == NULL && !mmu->self_emptied && root->pages > 1) {
+    if (victim == NULL && idle == NULL && !mmu->self_emptied && root->pages > 1) {
         victim = root;
         mmu->self_emptied = true;
     }
     if (victim != NULL) {
         mmu->stats->shadow_reclaimed += victim->pages - 1u;
         nvi_mmu_tree_empty(mmu, victim);
+    } else if (idle != NULL) {
+        nvi_mmu_root_release(mmu, idle);
     }
     if (limbo_is_empty(mmu))
         return NVI_FAULT_NO_PAGE;

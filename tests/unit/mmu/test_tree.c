@@ -280,6 +280,29 @@ static void reclaim_ends_with_the_faulting_root(void **state)
     assert_int_equal(install(world, mine, 0, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
 }
 
+/* An L1 that only names many roots must not use up the budget for good: the top table of an empty root
+ * that is not in use is given up, and the address of a new one is flushed before use. */
+static void empty_roots_give_up_their_top_tables(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *mine = NULL;
+    enum nvi_fault result = NVI_FAULT_RETRY;
+    unsigned i;
+
+    for (i = 1; i <= ROOTS; i++)
+        mine = root_for(world, 0x1000 * i);
+    world->vm.page_budget = world->vm.pages_in_use;
+    for (i = 0; i < 2 * ROOTS && result == NVI_FAULT_RETRY; i++) {
+        enter(world, mine);
+        result = install(world, mine, L2, 0xa000 | RWX, 1);
+    }
+    assert_int_equal(result, NVI_FAULT_INSTALLED);
+    expect_page(world, mine, L2, 0xa000);
+    assert_true(world->vm.pages_in_use <= world->vm.page_budget);
+    world->vm.page_budget = 100;
+    assert_int_equal(enter(world, root_for(world, 0x1000)), NVI_MMU_FLUSH_ROOT);
+}
+
 /* A budget that cannot hold one walk says so after a bounded number of faults; nothing leaks. */
 static void too_small_a_budget_is_no_page(void **state)
 {
@@ -340,6 +363,7 @@ int main(void)
         TEST(reclaim_takes_the_oldest_root_first),
         TEST(reclaim_prefers_stale_roots),
         TEST(reclaim_ends_with_the_faulting_root),
+        TEST(empty_roots_give_up_their_top_tables),
         TEST(too_small_a_budget_is_no_page),
         TEST(any_refused_page_is_survived),
     };
