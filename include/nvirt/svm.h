@@ -121,8 +121,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *
 uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *vcpu);
 
 /**
- * L1's global interrupt flag. While it is clear an INIT that the host intercepts is to be held, like
- * an NMI [APM 2 "Global Interrupt Flag, STGI and CLGI Instructions"].
+ * L1's global interrupt flag. While it is clear an INIT that the host intercepts is to be held,
+ * like an NMI [APM 2 "Global Interrupt Flag, STGI and CLGI Instructions"].
  * @param vcpu the vCPU, or null.
  * @return true when set; true for null.
  */

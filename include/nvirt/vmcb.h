@@ -416,9 +416,9 @@ struct nvirt_svm_caps {
     bool long_mode;        /**< EFER.LME exists. */
     bool nx;               /**< No-execute pages, EFER.NXE exists. */
     bool pse36;            /**< 40-bit addresses in 4 MiB pages. */
-    bool invlpga_exact;    /**< INVLPGA of one address can be relied on. CPUID does not tell, and some
-                                CPUs have errata there: false unless the host knows better; the whole
-                                ASID is flushed instead. Not looked at in an offer. */
+    bool invlpga_exact;    /**< INVLPGA of one address can be relied on. CPUID does not tell, and
+                                some CPUs have errata there: false unless the host knows better; the
+                                whole ASID is flushed instead. Not looked at in an offer. */
     uint64_t efer_valid;   /**< EFER bits that may be 1. */
     uint64_t cr4_valid;    /**< CR4 bits that may be 1. */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rules of nested SVM that hold in whatever order things come: flushes that are not lost, controls of
- * nvirt's that leave no trace, events that go to the level they are for. One test per rule.
+ * Rules of nested SVM that hold in whatever order things come: flushes that are not lost, controls
+ * of nvirt's that leave no trace, events that go to the level they are for. One test per rule.
  */
 #include "svm_world.h"
 
