@@ -71,3 +71,14 @@ bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t b
     return bytes <= memory->reachable && l1gpa <= memory->reachable - bytes &&
            !overlaps(memory, l1gpa, bytes) && is_ram(memory, l1gpa, bytes);
 }
+
+#define ROM_BASE UINT64_C(0xc0000)
+#define ROM_END UINT64_C(0x100000)
+
+bool bm_is_readable(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes)
+{
+    bool rom = l1gpa >= ROM_BASE && l1gpa < ROM_END && bytes <= ROM_END - l1gpa;
+
+    return bm_is_accessible(memory, l1gpa, bytes) ||
+           (rom && ROM_END <= memory->reachable && !overlaps(memory, l1gpa, bytes));
+}

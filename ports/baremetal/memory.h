@@ -54,4 +54,8 @@ uint64_t bm_block_size(const struct bm_memory *memory, uint64_t l1gpa);
  */
 bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes);
 
+/* The same for reading alone: the ROMs between the VGA window and 1 MiB too, where instructions of
+ * L1's may stand. Reading a ROM does nothing else. */
+bool bm_is_readable(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes);
+
 #endif

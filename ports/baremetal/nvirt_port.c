@@ -115,7 +115,7 @@ static bool single(uint64_t address, size_t bytes)
 enum nvirt_status nvirt_port_l1_read(struct nvirt_port_vm *vm, nvirt_l1gpa from, void *to,
                                      size_t bytes)
 {
-    if (!bm_is_accessible(vm->memory, from.value, bytes))
+    if (!bm_is_readable(vm->memory, from.value, bytes))
         return NVIRT_ERR_NO_MAPPING;
     if (single(from.value, bytes)) {
         uint64_t word = bytes == 8 ? *(volatile uint64_t *)from.value
