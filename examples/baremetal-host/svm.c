@@ -10,6 +10,8 @@
 #include "rt.h"
 #include "svm_cpu.h"
 
+#include <nvirt/x86.h>
+
 #define CR0_PE_ET 0x11u
 #define RFLAGS_FIXED 0x2u
 #define DR6_RESET 0xffff0ff0u
@@ -213,6 +215,7 @@ static void init_nvirt(void)
     config.iopm01 = (const uint8_t *)svm.iopm;
     config.host_pat = rt_rdmsr(NVIRT_SVM_MSR_PAT);
     config.asid01 = ASID_L1;
+    config.host_5_level = (rt_read_cr4() & NVIRT_CR4_LA57) != 0;
     config.asids = asids;
     for (uint32_t id = ASID_L1 + 1;
          id < caps.asid_count && config.asid_count < NVIRT_SVM_MAX_ASIDS; id++)
@@ -303,6 +306,7 @@ static void svm_run(void)
         struct nvirt_svm_run run;
         struct svm_exit exit;
 
+        svm_take_held_init();
         svm_must(nvirt_svm_prepare(svm.vcpu, &svm.cpu, &run), "prepare");
         bm_svm_enter(&svm.gprs, run.vmcb.value, run.state_vmcb.value, run.host_if);
         record((const struct nvirt_vmcb *)run.vmcb.value, run.level);

@@ -19,6 +19,7 @@ struct svm_vcpu {
     struct bm_stage2 stage2;
     bool has_nrips, has_decode_assists;
     bool nmi_taken; /* the host's handler took an NMI that is L1's */
+    bool init_held; /* an INIT waits for L1's GIF */
     struct nvirt_port_vm port;
     struct nvirt_port_cpu cpu;
     struct nvirt_vm vm;
@@ -57,6 +58,9 @@ bool svm_move_cr8(struct nvirt_vmcb *vmcb, bool *legal);
 
 /* MSR intercepts the host wants in its permission map. */
 void svm_msrpm_fill(uint8_t *msrpm);
+
+/* Resets L1 if an INIT came while its GIF was clear and it is set now. */
+void svm_take_held_init(void);
 
 /* The state of a processor after INIT, except for what INIT leaves alone. */
 void svm_set_init_state(struct nvirt_vmcb *vmcb);

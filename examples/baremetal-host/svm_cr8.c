@@ -61,7 +61,7 @@ static bool fetch(const struct nvirt_vmcb *vmcb, uint32_t offset, uint8_t *byte)
 
     if (!is_64bit(vmcb))
         linear &= 0xffffffffu;
-    if (!walk(vmcb, linear, &physical) || !bm_is_accessible(&host.memory, physical, 1))
+    if (!walk(vmcb, linear, &physical) || !bm_is_readable(&host.memory, physical, 1))
         return false;
     *byte = *(const volatile uint8_t *)physical;
     return true;

@@ -10,10 +10,14 @@
 #include "svm.h"
 #include "svm_cpu.h"
 
+#include <nvirt/x86.h>
+
 #define VECTOR_DB 1u
 #define VECTOR_UD 6u
 #define VECTOR_GP 13u
 #define RFLAGS_TF (UINT64_C(1) << 8)
+#define RFLAGS_RF (UINT64_C(1) << 16)
+#define BIT(n) (UINT32_C(1) << (n))
 #define IOIO_IN 1u
 #define IOIO_STRING (1u << 2)
 #define DR6_BS (UINT64_C(1) << 14)
@@ -27,10 +31,11 @@ static void inject(uint8_t vector, bool has_error)
     svm_must(nvirt_svm_inject(svm.vcpu, &svm.cpu, &event), "injection of an exception");
 }
 
-/* What the end of each instruction does: no more interrupt shadow, single-step trap. */
+/* What the end of each instruction does: interrupt shadow and resume flag go, single-step trap. */
 static void finish_instruction(struct nvirt_vmcb *vmcb)
 {
     nvirt_vmcb_set_int_state(vmcb, vmcb->int_state & ~NVIRT_SVM_INTERRUPT_SHADOW);
+    nvirt_vmcb_set_rflags(vmcb, vmcb->rflags & ~RFLAGS_RF);
     if ((vmcb->rflags & RFLAGS_TF) != 0) {
         nvirt_vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
         inject(VECTOR_DB, false);
@@ -57,12 +62,32 @@ static void skip(const struct svm_exit *exit)
     finish_instruction(vmcb);
 }
 
+/* Features whose state VMRUN would carry for L2 and nvirt does not, and instructions that act past
+ * L1's own tags. [APM 3 "CPUID"] */
+static void hide_features(uint32_t leaf, uint32_t subleaf, struct rt_cpuid *r)
+{
+    if (leaf == 7 && subleaf == 0 && (svm.offer.cr4_valid & NVIRT_CR4_CET) == 0) {
+        r->ecx &= ~BIT(7);  /* shadow stacks */
+        r->edx &= ~BIT(20); /* branch tracking */
+    } else if (leaf == 0xd && subleaf == 1 && (svm.offer.cr4_valid & NVIRT_CR4_CET) == 0) {
+        r->ecx &= ~(BIT(11) | BIT(12)); /* their state in XSS */
+    } else if (leaf == 0x80000001u) {
+        r->ecx &= ~BIT(12); /* SKINIT */
+    } else if (leaf == 0x80000008u) {
+        r->ebx &= ~(BIT(3) | BIT(21)); /* INVLPGB and TLBSYNC, and their nested form */
+        r->edx &= 0xffff0000u;
+    } else if (leaf == 0x8000001fu) {
+        *r = (struct rt_cpuid){0, 0, 0, 0}; /* encrypted memory */
+    }
+}
+
 static void handle_cpuid(const struct svm_exit *exit)
 {
     struct nvirt_vmcb *vmcb = exit->vmcb;
     uint32_t leaf = (uint32_t)vmcb->rax;
     struct rt_cpuid r = cpuid_for_guest(leaf, (uint32_t)svm.gprs.r[NVIRT_RCX], vmcb->cr4);
 
+    hide_features(leaf, (uint32_t)svm.gprs.r[NVIRT_RCX], &r);
     if (leaf == 0x8000000au)
         r = (struct rt_cpuid){svm.offer.revision, svm.offer.asid_count, 0, svm.offer.features};
     nvirt_vmcb_set_rax(vmcb, r.eax);
@@ -167,12 +192,27 @@ static void handle_nmi(void)
         svm_must(nvirt_svm_inject(svm.vcpu, &svm.cpu, &nmi), "injection of an NMI");
 }
 
-static void handle_init(void)
+static void reset_l1(void)
 {
     log_info("INIT: L1's processor is reset");
-    bm_svm_take_nmi(svm.host_state);
     svm_must(nvirt_svm_reset(svm.vcpu), "reset");
     svm_set_init_state(svm_vmcb01());
+}
+
+/* Taken off the CPU in any case; L1 meets it when its GIF is set. */
+static void handle_init(void)
+{
+    bm_svm_take_nmi(svm.host_state);
+    svm.init_held = true;
+    svm_take_held_init();
+}
+
+void svm_take_held_init(void)
+{
+    if (svm.init_held && nvirt_svm_gif(svm.vcpu)) {
+        svm.init_held = false;
+        reset_l1();
+    }
 }
 
 static void handle_cr8(const struct svm_exit *exit)
