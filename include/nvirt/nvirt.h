@@ -79,8 +79,8 @@
  * may arrive while L1's GIF is 0: nvirt_svm_run::host_if and vmcb01 as nvirt_svm_prepare() leaves
  * it see to that for interrupts, and an NMI the host takes itself goes through nvirt_svm_inject().
  * On VMX an NMI that hits in L0 goes through nvirt_vmx_inject(), also one that hits between the
- * last check and the entry. An INIT exit that reaches the host is a reset of L1: nvirt_vmx_reset() or
- * nvirt_svm_reset(), then the host sets L1's registers. On VMX one that comes while L1 is in VMX
+ * last check and the entry. An INIT exit that reaches the host is a reset of L1: nvirt_vmx_reset()
+ * or nvirt_svm_reset(), then the host sets L1's registers. On VMX one that comes while L1 is in VMX
  * root operation is blocked: nvirt keeps it until L2 runs, which it takes out, or until VMXOFF,
  * whose exit then is the host's INIT exit.
  *

@@ -73,10 +73,10 @@ struct nvirt_vmx_vcpu_config {
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
  *
  * What L0 may ask for in vmcs01's controls, nvirt_vmx_write() refuses the rest:
- *  - in force for L2 as well: every exit of the pin-based and primary controls, "monitor trap flag",
- *    exits on descriptor tables, WBINVD, RDRAND, RDSEED, ENCLS, ENCLV and PCONFIG (with their
+ *  - in force for L2 as well: every exit of the pin-based and primary controls, "monitor trap
+ *    flag", exits on descriptor tables, WBINVD, RDRAND, RDSEED, ENCLS, ENCLV and PCONFIG (with their
  *    bitmaps), PAUSE loops, bus locks, the instruction timeout; PASID translation, concealment from
- *    Processor Trace, TSC offset and multiplier, loading of IA32_PERF_GLOBAL_CTRL at entry and exit;
+ *    Processor Trace, TSC offset and multiplier, loads of IA32_PERF_GLOBAL_CTRL by entry and exit;
  *  - the preemption timer, when the offer has it not: its field then is the same for both levels;
  *  - for L1 alone: the windows, its virtual APIC and posted interrupts (CR8 of L2 exits under a TPR
  *    shadow; an interrupt for L1 while L2 runs goes through nvirt_vmx_inject()), the enables of
@@ -268,10 +268,10 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
 
 /**
  * Hands an event to the vCPU: an NMI, external interrupt or exception that the host wants L1 to
- * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit
- * (the qualification of #DB is event->address then: the bits of DR6 it stands for); otherwise the event
- * is injected into the level that runs, when that may take it. One of each kind can wait. An L2
- * that has not run since its VMLAUNCH or VMRESUME first gets through that entry.
+ * have. If L2 is active and L1 asked for that event's exit, L1 gets the exit (the qualification of
+ * #DB is event->address then: the bits of DR6 it stands for); otherwise the event is injected into
+ * the level that runs, when that may take it. One of each kind can wait. An L2 that has not run
+ * since its VMLAUNCH or VMRESUME first gets through that entry.
  * The event only waits here; nvirt_vmx_prepare() delivers it, so one handed over after a prepare
  * needs another.
  * @param vcpu the vCPU.
@@ -318,9 +318,11 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu 
                                                           struct nvirt_port_cpu *cpu);
 
 /**
- * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins, waiting events and a shutdown of L1's dropped, flushes recorded.
- * L1's current VMCS is not written back, because L1's memory may have been rewritten by then: as
- * after a real reset, what its region holds is chance. IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set then.
+ * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins,
+ * waiting events and a shutdown of L1's dropped, flushes recorded. L1's current VMCS is not written
+ * back, because L1's memory may have been rewritten by then: as after a real reset, what its region
+ * holds is chance. IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set
+ * then.
  * @param vcpu the vCPU, not between an entry and its nvirt_vmx_exit().
  * @param cpu context of this CPU.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU);

@@ -37,7 +37,8 @@ uint64_t nvi_vmx_host_cr4(struct nvirt_vmx_vcpu *v)
 
 /* A bit of the host's is what L2 wrote, which the shadow has, or what L1 entered L2 with if L1 owns
  * the bit too. */
-static uint64_t of_l2(uint64_t real, uint64_t shadow, uint64_t before, uint64_t host, uint64_t mask12)
+static uint64_t of_l2(uint64_t real, uint64_t shadow, uint64_t before, uint64_t host,
+                      uint64_t mask12)
 {
     return (real & ~host) | (shadow & host & ~mask12) | (before & host & mask12);
 }

@@ -47,8 +47,8 @@ void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error)
 /* ---- rules common to them ---- */
 
 /*
- * Real mode, virtual-8086 mode and compatibility mode have no VMX instructions, but nothing looks at
- * the mode here: on each instruction's page the CPU tests CR0.PE, RFLAGS.VM and compatibility mode
+ * Real mode, virtual-8086 mode and compatibility mode have no VMX instructions, but nothing looks
+ * at the mode here: on each instruction's page the CPU tests CR0.PE, RFLAGS.VM and compatibility mode
  * before it asks whether it is in VMX non-root operation, and #UD goes before the VM exit. The exit
  * itself proves the mode [SDM 3C "VMX Instruction Reference", "Relative Priority of Faults and VM
  * Exits"]. An L1 that meets no #UD where one is due runs on a CPU, or emulator, that breaks this.

@@ -84,7 +84,7 @@ struct nvi_exception {
     bool has_error;
     uint8_t vector;
     uint32_t error_code;
-    uint64_t address; /**< Exit qualification if L1 intercepts it: CR2 of #PF, bits of DR6 of #DB. */
+    uint64_t address; /**< Qualification of the exit: CR2 of #PF, bits of DR6 of #DB. */
 };
 
 /** Events that wait; one of each kind. */

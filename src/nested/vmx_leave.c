@@ -41,8 +41,9 @@ uint64_t nvi_vmx_qualification(struct nvirt_vmx_vcpu *v, enum nvi_which which, u
 
 uint32_t nvi_vmx_vectoring(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason)
 {
-    return is_among(reason, INSTRUCTIONS) ? 0
-                                          : (uint32_t)nvi_hw_get(v, which, NVIRT_VMCS_IDT_VECTORING);
+    return is_among(reason, INSTRUCTIONS)
+               ? 0
+               : (uint32_t)nvi_hw_get(v, which, NVIRT_VMCS_IDT_VECTORING);
 }
 
 static bool has_insn_info(uint32_t basic)

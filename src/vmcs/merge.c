@@ -184,8 +184,8 @@ static uint64_t secondary(const struct nvirt_vmcs *vmcs)
     return (vmcs->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs->proc2_controls : 0;
 }
 
-/* The product applies to L1's TSC, offset and all; the offset of L1, which is not offered scaling, is
- * added to that as it is [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]. */
+/* The product is of L0's making, and so is the first offset; the offset of L1, which is not offered
+ * scaling, is added to them as it is [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]. */
 static void merge_tsc_scaling(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *out)
 {
     if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0 &&
@@ -258,11 +258,12 @@ static void merge_cr(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 
     out->cr0_mask = vmcs12->cr0_mask | cr0_l0;
     out->cr4_mask = vmcs12->cr4_mask | cr4_l0;
-    /* A bit that only L0 owns reads as L1 set it in the register; CD and NW, which an entry does not
-     * load, as L1 sees them in its own. */
+    /* A bit that only L0 owns reads as L1 set it in the register; CD and NW, which an entry does
+     * not load, as L1 sees them in its own. */
     out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) |
                       (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~vmcs12->cr0_mask);
-    out->cr4_shadow = (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
+    out->cr4_shadow =
+        (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
     /* A target lets MOV to CR3 pass: not where L0 wants to see them all. L1's targets are then
      * looked at when the exit is. */
     out->cr3_target_count = (vmcs01->proc_controls & NVIRT_VMX_PROC_CR3_LOAD) != 0

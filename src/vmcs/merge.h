@@ -55,7 +55,8 @@ static inline uint64_t nvi_vmx_cr0_before_l2(const struct nvirt_vmcs *vmcs12,
                                              const struct nvirt_vmcs *vmcs01)
 {
     const uint64_t kept = NVIRT_CR0_ET | NVIRT_CR0_CD | NVIRT_CR0_NW;
-    uint64_t cr0 = (vmcs01->guest_cr0 & ~vmcs01->cr0_mask) | (vmcs01->cr0_shadow & vmcs01->cr0_mask);
+    uint64_t cr0 =
+        (vmcs01->guest_cr0 & ~vmcs01->cr0_mask) | (vmcs01->cr0_shadow & vmcs01->cr0_mask);
 
     return (vmcs12->guest_cr0 & ~kept) | (cr0 & kept);
 }

@@ -656,7 +656,7 @@ static void list_entries_are_read_once(void **state)
 }
 
 /* [SDM 3C "Guest/Host Masks and Read Shadows for CR0 and CR4"]: in L2 a bit of the host's keeps the
- * host's value and one of L1's keeps L1's, whatever L2 writes to others; L1 is shown what L2 wrote. */
+ * host's value and one of L1's keeps L1's, whatever L2 writes; L1 is shown what L2 wrote. */
 static void in_l2_bits_of_host_and_l1_keep_their_values(void **state)
 {
     struct world *w = *state;

@@ -238,7 +238,7 @@ static void an_exception_during_a_double_fault_shuts_l1_down(void **state)
     assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_ERR_STATE);
 }
 
-/* The interrupt was interrupted by the exception, which goes first; the interrupt comes back later. */
+/* The exception, met in the interrupt's delivery, goes first; the interrupt comes back later. */
 static void an_exception_goes_before_the_interrupt_it_arose_in(void **state)
 {
     struct world *w = *state;

@@ -127,8 +127,8 @@ static void a_second_entry_writes_little_and_flushes_nothing(void **state)
     assert_int_equal(w->cpu.ops, 0);
     assert_int_equal(w->cpu.count.vmclear, 0);
     assert_int_equal(w->cpu.count.vmptrld, 2);
-    /* vmcs02 needs one; vmcs01 takes L1's whole host state over what the exit to L0 saved there, and
-     * what was not read is written. */
+    /* vmcs02 needs one; vmcs01 takes L1's whole host state over what the exit to L0 saved there,
+     * and what was not read is written. */
     assert_true(stats->vmwrites - before.vmwrites <= 48);
     assert_true(stats->vmreads - before.vmreads <= 62);
     assert_int_equal(stats->nested_entries, 3);

@@ -217,7 +217,7 @@ static void test_msr_bitmap_only_when_a_merged_page_is_ready(void **state)
     assert_int_equal(r.vmcs02.msr_bitmap, 0x8000);
 }
 
-/* Bits of vmcs01 that vmcs02 has in another shape or that are about L1 alone: as vmx.h lists them. */
+/* Bits of vmcs01 that vmcs02 has in another shape or that are about L1 alone, as in vmx.h. */
 static uint64_t in_another_shape(enum nvirt_vmcs_field word)
 {
     switch (word) {

@@ -307,7 +307,8 @@ static void test_io_by_bitmap_names_the_bits_of_every_port_touched(void **state)
     r.vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
     r.vmcs12.io_bitmap_a = 0x10000;
     r.vmcs12.io_bitmap_b = 0x20000;
-    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_L1); /* Hardware had L1's bitmaps. */
+    /* Hardware had L1's bitmaps. */
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_L1);
     r.vmcs01.proc_controls |= NVIRT_VMX_PROC_UNCONDITIONAL_IO;
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_IO), NVI_VMX_OWNER_LOOKUP);
     assert_int_equal(r.lookup.count, 1);
