@@ -403,6 +403,7 @@ static void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, 
     struct nvirt_vmcs now;
     uint64_t event, before;
     uint32_t traces;
+    bool hosts_fault;
 
     if (f->over || !enter(f)) {
         return;
@@ -441,6 +442,9 @@ static void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, 
     leave_with(&l, NVIRT_VMCS_EXIT_QUALIFICATION, qualification);
     REQUIRE(fake_cpu_run(f->cpu, w->run.launch, l.set, l.count) == NVIRT_HW_OK, "launch state",
             w->run.launch);
+    /* Refused after it has run: no fault of L1's. */
+    hosts_fault = (reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0 && w->run.level == 2 &&
+                  !w->v->entry_pending;
     before = work(f);
     traces = w->port->traces;
     w->status = nvirt_vmx_exit(w->v, f->cpu, &w->gprs, &w->exit);
@@ -449,7 +453,7 @@ static void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, 
         nvirt_vmx_level(w->v));
     REQUIRE(work(f) - before <= MAX_WORK, "work of exit", work(f) - before);
     REQUIRE(w->status == NVIRT_OK || w->status == NVIRT_ERR_NO_PAGE ||
-                (w->status == NVIRT_ERR_HARDWARE && f->failing),
+                (w->status == NVIRT_ERR_HARDWARE && (f->failing || hosts_fault)),
             "exit", w->status);
     REQUIRE(w->status != NVIRT_ERR_NO_PAGE || f->starved || w->vm.page_budget < 64, "no page",
             w->vm.pages_in_use);
@@ -467,7 +471,9 @@ static void refuse_entry(struct fuzz *f, bool invalid, uint32_t number)
     if (f->over || !enter(f)) {
         return;
     }
-    pending = w->run.level == 2 && w->v->entry_pending && !invalid;
+    /* Other numbers say nothing of vmcs12. */
+    pending = w->run.level == 2 && w->v->entry_pending && !invalid &&
+              (number == NVIRT_VMX_ERR_ENTRY_CONTROLS || number == NVIRT_VMX_ERR_ENTRY_HOST_STATE);
     fake_cpu_poke(f->cpu, f->cpu->current->hpa, 0x4400, number);
     status = nvirt_vmx_entry_failed(w->v, f->cpu,
                                     invalid ? NVIRT_HW_VMFAIL_INVALID : NVIRT_HW_VMFAIL_VALID,
