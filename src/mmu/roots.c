@@ -30,9 +30,10 @@ void nvi_mmu_destroy(struct nvi_mmu *mmu)
 
         if (root->used) {
             nvi_mmu_tree_empty(mmu, root);
-            nvi_mmu_limbo_free(mmu, root);
             nvi_mmu_page_free(mmu, root->table);
         }
+        /* A root that was given up still has pages there. */
+        nvi_mmu_limbo_free(mmu, root);
         *root = (struct nvi_mmu_root){ .cpu = NVI_MMU_NO_CPU };
     }
 }

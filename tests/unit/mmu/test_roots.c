@@ -4,6 +4,8 @@
  */
 #include "mmu_world.h"
 
+#include "mmu/mmu_internal.h"
+
 #define L2 UINT64_C(0x12345678000)
 
 static void init_checks_its_arguments(void **state)
@@ -272,10 +274,21 @@ static void five_hundred_and_twelve_roots(void **state)
     nvi_mmu_destroy(&mmu);
 }
 
+/* What a root that was given up left behind goes back too (teardown counts). */
+static void destroying_frees_what_a_released_root_left(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+
+    assert_int_equal(install(world, root, 0x5000, 0x7007, 1), NVI_FAULT_INSTALLED);
+    nvi_mmu_root_release(&world->mmu, root);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(destroying_frees_what_a_released_root_left),
         TEST(init_checks_its_arguments),
         TEST(a_revisit_finds_the_root_as_it_was),
         TEST(identity_is_the_whole_key),
