@@ -37,7 +37,8 @@ struct nvirt_event {
     uint8_t vector;             /**< 0 to 255; 0 to 31 but 2 for an exception; 2 for an NMI. */
     bool has_error_code;        /**< Exceptions only: true for those that push one, #PF included. */
     uint32_t error_code;        /**< What is pushed then; nothing is pushed in real mode. */
-    uint64_t address;           /**< #PF only: the faulting linear address (CR2). */
+    uint64_t address;           /**< #PF: the faulting linear address (CR2). #DB, on VMX: what an exit
+                                     to L1 for it has as qualification. Else ignored. */
 };
 
 NVIRT_END_DECLS
