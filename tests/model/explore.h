@@ -78,6 +78,7 @@ static bool kind_shown[16];
 static struct {
     uint32_t count;
     int left_out;
+    uint32_t together; /* operations of the step that is judged */
     struct nvirt_flush_op op[NVIRT_TLB_MAX_OPS];
 } emitted = {.left_out = -1};
 
@@ -234,6 +235,7 @@ static void leave_out_each(uint32_t from, uint32_t event)
     struct nvirt_flush_op op[NVIRT_TLB_MAX_OPS];
 
     memcpy(op, ops, count * sizeof(*ops));
+    emitted.together = count;
     for (uint32_t i = 0; i < count; i++) {
         struct link link = {.from = from, .event = (uint8_t)event, .op = (uint8_t)i};
 
@@ -407,13 +409,13 @@ static void forget_emissions(void)
     memset(key_table, 0, KEY_TABLE * sizeof(*key_table));
 }
 
-static uint32_t passed, failed;
+static uint32_t passed_count, failed_count;
 
 static void result(bool good, const char *what, const char *which)
 {
     printf("%s: %s%s%s\n", good ? "ok" : "FAILED", what, *which == '\0' ? "" : ": ", which);
-    passed += good;
-    failed += !good;
+    passed_count += good;
+    failed_count += !good;
 }
 
 /* Counts the emissions; those that no history needs come by event and operation, one history each.
@@ -429,12 +431,12 @@ static uint32_t report_emissions(bool print)
     }
     printf("emissions: %u, %u of them needed, %u not but explained, %u not needed\n", key_count - 1,
            needed, key_count - 1 - needed - unexplained, unexplained);
-    for (uint32_t what = 0; print && what < EVENTS * 16; what++) {
+    for (uint32_t what = 0; print && what < EVENTS * 64; what++) {
         uint32_t count = 0;
         uint32_t shortest = 0;
 
         for (uint32_t i = 1; i < key_count; i++) {
-            if (!keys[i].needed && keys[i].event * 16u + keys[i].kind == what) {
+            if (!keys[i].needed && keys[i].event * 64u + keys[i].kind * 4u + keys[i].reason == what) {
                 count++;
                 if (shortest == 0 || keys[i].length < keys[shortest].length) {
                     shortest = i;
@@ -443,7 +445,7 @@ static uint32_t report_emissions(bool print)
         }
         if (count != 0) {
             printf("  not needed in %u states: %s at \"%s\" (%s), as after\n", count,
-                   kind_name[what % 16], event_name[what / 16], reason_name[keys[shortest].reason]);
+                   kind_name[what % 64 / 4], event_name[what / 64], reason_name[keys[shortest].reason]);
             print_history(keys[shortest].history, keys[shortest].length);
         }
     }
