@@ -18,7 +18,10 @@
  *
  * The steps around the engine are those of src/nested/svm_run.c and svm_prepare.c: TLB_CONTROL waits
  * in the VMCB until the entry really happens, CPU numbers count moves, tables are emptied and given
- * back at an entry.
+ * back at an entry. In one thing the model asks for more than they do: it keeps a tree of nvirt's per
+ * nested root *and ASID*. One tree for all ASIDs, as nested_key() of svm_run.c has it, is unsound with
+ * two hardware ASIDs; the run prints that history as the fault "tables of nvirt's shared between
+ * ASIDs".
  */
 #include <nvirt/tlbflush.h>
 
@@ -787,7 +790,11 @@ static void check_engine(void)
             bool bounded = overflow;
             uint32_t unneeded = report_emissions(true);
 
-            result(unneeded == 0 || bounded, "minimal", universe->name);
+            if (bounded) {
+                printf("undecided: minimal: %s\n", universe->name);
+            } else {
+                result(unneeded == 0, "minimal, but for the reasons listed", universe->name);
+            }
         }
     }
     flush_by_asid = true;

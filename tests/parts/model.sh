@@ -10,12 +10,12 @@ for model in "tlb_model VMX 1 800000" "tlb_model VMX 2 100000" "svm_model SVM 1 
     "svm_model SVM 2 800000"; do
     # shellcheck disable=SC2086
     set -- $model
-    check_async "model: $2 flush decisions, $3 L2 tags: sound, what is emitted is needed, faults found" \
+    check_async "model: $2 flush decisions, $3 L2 tags: sound, minimal where decided, faults found" \
         model_run "$1" "$3" "$4"
 done
 check_wait
 for log in "$OUT"/log/model__*_flush_decisions__*.txt; do
     echo "        $(basename "$log" | sed 's/^model__\(...\)_.*__\([12]\)_L2.*/\1, \2 L2 tags/'):" \
         "$(grep -E '^states' "$log"); $(grep -cE '^(ok|FAILED)' "$log") results"
-    grep -E '^emissions' "$log" | sed 's/^/            /'
+    grep -E '^(emissions|undecided)' "$log" | sed 's/^/            /'
 done
