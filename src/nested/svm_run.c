@@ -117,6 +117,7 @@ static void take_snapshot(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *pag
 static struct nvi_mmu_key nested_key(const struct nvirt_svm_vcpu *v)
 {
     struct nvi_npt_mode mode;
+    struct nvi_mmu_key key;
 
     if (!v->np12) {
         return nvi_npt_direct_key(0);
@@ -126,7 +127,11 @@ static struct nvi_mmu_key nested_key(const struct nvirt_svm_vcpu *v)
     mode.cr4 = v->vmcb01->cr4;
     mode.efer = v->vmcb01->efer;
     mode.pat = v->vmcb01->g_pat;
-    return nvi_npt_key(&mode);
+    key = nvi_npt_key(&mode);
+    /* An ASID tags nested translations too: what one ASID of L1's fetched from these tables, another
+     * that was flushed at another time may not have [APM 2 "TLB Flush"]. So each has a tree. */
+    key.role |= (uint64_t)v->vmcb12.asid << 32;
+    return key;
 }
 
 /* Reserved encodings are no reason to refuse VMRUN; what they flush is not said: everything. */

@@ -159,6 +159,45 @@ static void two_l2s_keep_their_tags(void **state)
     assert_int_equal(w->v->stats.flushes_tag, flushes);
 }
 
+/* The entry of NPT02 for page 5 of L2, filled by a fault if there is none. */
+static uint64_t page_5(struct world *w)
+{
+    uint32_t level;
+    uint64_t entry;
+
+    prepare(w);
+    entry = nvi_mmu_lookup(&w->v->mmu, w->v->root, nvirt_l2gpa_make(0x5000), &level);
+    if (entry == 0) {
+        step(w, NVIRT_SVM_EXIT_NPF, NVIRT_SVM_NPF_US | NVIRT_SVM_NPF_FINAL, 0x5000);
+        prepare(w);
+        entry = nvi_mmu_lookup(&w->v->mmu, w->v->root, nvirt_l2gpa_make(0x5000), &level);
+    }
+    step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    return entry & NVI_MMU_ADDRESS;
+}
+
+/* [APM 2 "TLB Flush"]: an ASID tags nested translations too. What one ASID fetched while L1's tables said
+ * something else must not turn up under another that was flushed before or after. */
+static void each_asid_has_nested_tables_of_its_own(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb a = nested_vmcb12(), b = nested_vmcb12();
+    uint64_t first, between;
+
+    b.asid = 2;
+    enter_l2(w, &a);
+    (void)page_5(w);
+    fake_vm_put64(w->port, NPT12 + 0x3000 + 5 * 8, (UINT64_C(6) << 12) | 7);
+    enter_l2(w, &b);
+    between = page_5(w);
+    fake_vm_put64(w->port, NPT12 + 0x3000 + 5 * 8, (UINT64_C(5) << 12) | 7);
+    enter_l2(w, &a);
+    first = page_5(w);
+    assert_int_not_equal(first, between);
+    enter_l2(w, &b);
+    assert_int_equal(page_5(w), between);
+}
+
 /* Host invalidation empties the tables before the next entry and flushes. */
 static void moved_memory_is_dropped_before_entry(void **state)
 {
@@ -286,6 +325,7 @@ int main(void)
         T(another_cpu_has_nothing_cached),
         T(vmcb01_is_never_called_clean),
         T(two_l2s_keep_their_tags),
+        T(each_asid_has_nested_tables_of_its_own),
         T(moved_memory_is_dropped_before_entry),
         T(no_page_for_a_root_can_be_repeated),
         cmocka_unit_test(any_cold_call_may_fail),
