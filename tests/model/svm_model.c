@@ -18,10 +18,9 @@
  *
  * The steps around the engine are those of src/nested/svm_run.c and svm_prepare.c: TLB_CONTROL waits
  * in the VMCB until the entry really happens, CPU numbers count moves, tables are emptied and given
- * back at an entry. In one thing the model asks for more than they do: it keeps a tree of nvirt's per
- * nested root *and ASID*. One tree for all ASIDs, as nested_key() of svm_run.c has it, is unsound with
- * two hardware ASIDs; the run prints that history as the fault "tables of nvirt's shared between
- * ASIDs".
+ * back at an entry, and there is a tree of nvirt's per nested root and ASID (nested_key() of svm_run.c).
+ * One tree for all ASIDs would be unsound with two hardware ASIDs: the run prints that history as the
+ * fault "tables of nvirt's shared between ASIDs".
  */
 #include <nvirt/tlbflush.h>
 
