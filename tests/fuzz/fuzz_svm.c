@@ -320,7 +320,8 @@ static void check_entry(struct fuzz *f)
                  (f->caps.features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0),
             "TLB_CONTROL", c->tlb_control);
     REQUIRE(f->vm.pages_in_use <= f->vm.page_budget, "page budget", f->vm.pages_in_use);
-    check_vmcb01(&f->host, nvirt_svm_vmcb(f->v, 1), f->config.interrupts_pass_through);
+    check_vmcb01(&f->host, nvirt_svm_vmcb(f->v, 1), f->config.interrupts_pass_through,
+                 f->v->own.step && f->v->own.vmcb == f->v->vmcb01);
     check_masking(f, c);
     if (c->tlb_control == NVIRT_SVM_TLB_ALL) {
         lazy_flush_all(&f->tlb[f->on]);
