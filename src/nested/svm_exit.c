@@ -146,6 +146,11 @@ static void requeue_for_host(struct nvirt_svm_vcpu *v, const struct nvirt_svm_ex
     }
 }
 
+static bool was_refused(uint64_t code)
+{
+    return code == NVIRT_SVM_EXIT_INVALID || code == NVIRT_SVM_EXIT_INVALID_LOW;
+}
+
 static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
                      struct nvirt_svm_exit *exit)
 {
@@ -154,7 +159,9 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
     exit->code = vmcb->exit_code;
     exit->info1 = vmcb->exit_info1;
     exit->info2 = vmcb->exit_info2;
-    exit->int_info = nvi_svm_normal_event(vmcb->exit_int_info);
+    /* A guest that was not entered had no delivery to interrupt: what stands there is of an earlier
+     * exit. */
+    exit->int_info = was_refused(vmcb->exit_code) ? 0 : nvi_svm_normal_event(vmcb->exit_int_info);
     exit->l1gpa = nvirt_l1gpa_make(0);
     exit->branch_barrier = false;
 }
@@ -162,11 +169,8 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
 /* What an entry used up. A VMRUN that was refused may have flushed nothing. */
 static void settle_entry(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
-    bool refused = vmcb->exit_code == NVIRT_SVM_EXIT_INVALID ||
-                   vmcb->exit_code == NVIRT_SVM_EXIT_INVALID_LOW;
-
     nvirt_vmcb_set_event_inj(vmcb, 0);
-    if (refused) {
+    if (was_refused(vmcb->exit_code)) {
         nvi_svm_flushes_owed(v);
         vmcb->clean = 0;
         return;

@@ -469,6 +469,22 @@ static void an_event_that_a_hosts_exit_interrupted_comes_again(void **state)
     assert_int_equal(w->vmcb01->event_inj, 0);
 }
 
+/* Hardware refused the VMCB: the guest did not run, so EXITINTINFO there is of an earlier exit. */
+static void a_refused_entry_interrupted_no_delivery(void **state)
+{
+    static const uint64_t refusals[] = {NVIRT_SVM_EXIT_INVALID, NVIRT_SVM_EXIT_INVALID_LOW};
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 2; i++) {
+        w->int_info = NVIRT_SVM_EVENT_VALID | 0x202;
+        assert_int_equal(step(w, refusals[i], 0, 0), NVIRT_VERDICT_L1);
+        assert_int_equal(w->exit.int_info, 0);
+        prepare(w);
+        assert_int_equal(w->vmcb01->event_inj, 0);
+        assert_int_equal(hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0), NVIRT_OK);
+    }
+}
+
 static void synthetic_exits_tell_no_instruction(void **state)
 {
     struct world *w = *state;
@@ -523,6 +539,7 @@ int main(void)
         T(two_faults_make_a_double_fault),
         T(l1_may_intercept_before_faults_are_combined),
         T(an_event_that_a_hosts_exit_interrupted_comes_again),
+        T(a_refused_entry_interrupted_no_delivery),
         cmocka_unit_test_setup_teardown(synthetic_exits_tell_no_instruction, setup_nrips, teardown),
     };
 
