@@ -1,26 +1,36 @@
 # SPDX-License-Identifier: MIT
-# The fuzz targets of tests/fuzz, each for NVIRT_FUZZ_SECONDS (20) seconds from the same seeds. A
-# crash keeps its input in out/fuzz/NAME/crash and prints it as a hexdump, to be run again with
+# The fuzz targets of tests/fuzz. By default each runs a fixed number of inputs from a fixed seed, so that
+# a change is judged by the same inputs wherever it is tested. With NVIRT_FUZZ_SECONDS=N they search for N
+# seconds each, from another seed every time and from what earlier searches kept. A crash keeps its input
+# in out/fuzz/NAME/crash and prints it as a hexdump, to be run again with
 #   out/fuzz/build/tests/fuzz/fuzz_NAME FILE      (NVIRT_FUZZ_VERBOSE=1 tells each step)
 # shellcheck disable=SC2086
 need_packages $PACKAGES_UNIT || exit 1
 FUZZ=$OUT/fuzz
-FUZZ_SECONDS=${NVIRT_FUZZ_SECONDS:-20}
+FUZZ_SECONDS=${NVIRT_FUZZ_SECONDS:-}
+FUZZ_TARGETS="vmx:6000 svm:10000 walk:25000" # NAME:INPUTS, some 20 seconds each
 
 fuzz_build() {
     cmake -S . -B "$FUZZ/build" -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
         -DNVIRT_FUZZ=ON && cmake --build "$FUZZ/build" -j "$JOBS"
 }
 
-# fuzz_run NAME: seeds and what earlier runs found come first, then mutations until the time is up.
+# fuzz_run NAME INPUTS: the seeds come first, then mutations until the inputs or the seconds are used up.
 fuzz_run() {
-    local name=$1 dir=$FUZZ/$1 status
+    local name=$1 dir=$FUZZ/$1 status limit=600
+    local -a how=(-seed=1 "-runs=$2")
     rm -rf "$dir/seeds" "$dir/crash"
+    if [ -n "$FUZZ_SECONDS" ]; then
+        how=("-seed=$((RANDOM * 32768 + RANDOM + 1))" "-max_total_time=$FUZZ_SECONDS")
+        limit=$((FUZZ_SECONDS + 120))
+    else
+        rm -rf "$dir/corpus"
+    fi
     mkdir -p "$dir/seeds" "$dir/corpus" "$dir/crash"
     python3 tests/fuzz/make_seeds.py "$name" "$dir/seeds" || return 1
     # The fuzzer ends by itself; timeout is for one that does not.
-    timeout $((FUZZ_SECONDS + 120)) "$FUZZ/build/tests/fuzz/fuzz_$name" -seed=1 -len_control=0 \
-        -max_len=1024 -timeout=10 -rss_limit_mb=2048 -max_total_time="$FUZZ_SECONDS" \
+    timeout "$limit" "$FUZZ/build/tests/fuzz/fuzz_$name" "${how[@]}" -len_control=0 \
+        -max_len=1024 -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$dir/crash/" "$dir/corpus" "$dir/seeds" \
         >"$dir/log.txt" 2>&1
     status=$?
@@ -36,15 +46,15 @@ fuzz_run() {
 }
 
 if check "fuzz: targets build with clang" fuzz_build; then
-    for target in vmx svm walk; do
-        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
-            wait -n
-        done
-        check_async "fuzz: $target for $FUZZ_SECONDS s" fuzz_run "$target"
+    for target in $FUZZ_TARGETS; do
+        amount=${FUZZ_SECONDS:+$FUZZ_SECONDS s}
+        amount=${amount:-${target#*:} inputs}
+        check_async "fuzz: ${target%:*} for $amount" \
+            fuzz_run "${target%:*}" "${target#*:}"
     done
     check_wait
-    for target in vmx svm walk; do
-        echo "        $target: $(sed -n 's/stat::number_of_executed_units: *//p' \
-            "$FUZZ/$target/log.txt") executions"
+    for target in $FUZZ_TARGETS; do
+        echo "        ${target%:*}: $(sed -n 's/stat::number_of_executed_units: *//p' \
+            "$FUZZ/${target%:*}/log.txt") executions"
     done
 fi
