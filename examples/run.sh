@@ -169,7 +169,7 @@ summary() {
     flushes_row "  flushes: address/tag/root/all" roundtrip_cpuid
     echo
     echo "  L1 on VMX does 8 VMREADs and 3 VMWRITEs a round trip, each an exit of its own; on SVM"
-    echo "  CLGI and STGI. More costs: $OUT/bench.md; logs: $BOOT/bench-*/"
+    echo "  CLGI and STGI, exits where the CPU has no virtual GIF. More costs: $OUT/bench.md; logs: $BOOT/bench-*/"
 }
 
 demo_failed() {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Runs nvirt's tests. Installs what is missing (Debian 12, root).
 #
-#   tests/run.sh [PART...]     parts: unit model fuzz checks docs boot bench; none: all but bench
+#   tests/run.sh [PART...]     parts: unit model fuzz checks docs linux boot bench; none: all but bench
 #
 # The last line is `N passed, N failed`; the exit status is 0 when none failed.
 set -u
@@ -10,7 +10,7 @@ set -u
 cd "$ROOT" || exit 1
 
 parts=("$@")
-[ ${#parts[@]} -eq 0 ] && parts=(unit checks model fuzz docs boot)
+[ ${#parts[@]} -eq 0 ] && parts=(unit checks model fuzz docs linux boot)
 for part in "${parts[@]}"; do
     if [ ! -f "tests/parts/$part.sh" ]; then
         echo "tests/run.sh: no part '$part' (there are: $(cd tests/parts && echo *.sh | sed 's/\.sh//g'))"

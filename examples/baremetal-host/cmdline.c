@@ -44,22 +44,23 @@ static bool parse_log(const char *value, size_t length, struct host_options *opt
     return false;
 }
 
-static bool parse_pool(const char *value, size_t length, struct host_options *options)
+static bool parse_number(const char *value, size_t length, uint32_t min, uint32_t max,
+                         uint32_t *number)
 {
     const char *end;
-    uint64_t mib = rt_strtou64(value, &end, 10);
+    uint64_t n = rt_strtou64(value, &end, 10);
 
-    if (length == 0 || end != value + length || mib < POOL_MIB_MIN || mib > POOL_MIB_MAX)
+    if (length == 0 || end != value + length || n < min || n > max)
         return false;
-    options->pool_mib = (uint32_t)mib;
+    *number = (uint32_t)n;
     return true;
 }
 
-static bool parse_stats(const char *value, size_t length, struct host_options *options)
+static bool parse_switch(const char *value, size_t length, bool *on)
 {
     if (length != 1 || (value[0] != '0' && value[0] != '1'))
         return false;
-    options->stats = value[0] == '1';
+    *on = value[0] == '1';
     return true;
 }
 
@@ -70,9 +71,17 @@ static bool parse_word(const char *word, size_t length, struct host_options *opt
     if (option(word, "log=", &value))
         return parse_log(value, length - 4, options);
     if (option(word, "stats=", &value))
-        return parse_stats(value, length - 6, options);
+        return parse_switch(value, length - 6, &options->stats);
     if (option(word, "pool=", &value))
-        return parse_pool(value, length - 5, options);
+        return parse_number(value, length - 5, POOL_MIB_MIN, POOL_MIB_MAX, &options->pool_mib);
+    if (option(word, "snapshot=", &value))
+        return parse_number(value, length - 9, 0, SNAPSHOT_MAX, &options->snapshot);
+    if (option(word, "shadow=", &value))
+        return parse_switch(value, length - 7, &options->shadow);
+    if (option(word, "vgif=", &value))
+        return parse_switch(value, length - 5, &options->vgif);
+    if (option(word, "hyperv=", &value))
+        return parse_switch(value, length - 7, &options->hyperv);
     return false;
 }
 
@@ -84,15 +93,17 @@ static void complain(const char *word, size_t length)
         length = sizeof(shown) - 1;
     memcpy(shown, word, length);
     shown[length] = '\0';
-    log_error("option ignored: %s (known: log=error|info|trace stats=0|1 pool=%u..%u)", shown,
-              POOL_MIB_MIN, POOL_MIB_MAX);
+    log_error("option ignored: %s (known: log=error|info|trace stats=0|1 pool=%u..%u snapshot=0..%u "
+              "shadow=0|1 vgif=0|1 hyperv=0|1)",
+              shown, POOL_MIB_MIN, POOL_MIB_MAX, SNAPSHOT_MAX);
 }
 
 void cmdline_parse(const char *text, struct host_options *options)
 {
     bool first = true;
 
-    *options = (struct host_options){.log = LOG_INFO, .pool_mib = POOL_MIB_DEFAULT};
+    *options = (struct host_options){
+        .log = LOG_INFO, .pool_mib = POOL_MIB_DEFAULT, .shadow = true, .vgif = true};
     while (*text != '\0') {
         size_t length = word_length(text);
 

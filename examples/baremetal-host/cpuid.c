@@ -19,9 +19,9 @@ struct rt_cpuid cpuid_for_guest(uint32_t leaf, uint32_t subleaf, uint64_t cr4)
 {
     struct rt_cpuid r = rt_cpuid(leaf, subleaf);
 
-    if (leaf == 1)
+    if (leaf == CPUID_LEAF_FEATURES)
         mirror(&r.ecx, LEAF1_ECX_OSXSAVE, (cr4 & CR4_OSXSAVE) != 0);
-    if (leaf == 7 && subleaf == 0)
+    if (leaf == CPUID_LEAF_STRUCTURED && subleaf == 0)
         mirror(&r.ecx, LEAF7_ECX_OSPKE, (cr4 & CR4_PKE) != 0);
     return r;
 }

@@ -8,7 +8,16 @@
 
 #include "rt.h"
 
-/* `cr4`: of the level that executes CPUID. */
+#define CPUID_LEAF_FEATURES 1u
+#define CPUID_LEAF_STRUCTURED 7u
+
+/* True for leaves with bits that mirror CR4. */
+static inline bool cpuid_needs_cr4(uint32_t leaf)
+{
+    return leaf == CPUID_LEAF_FEATURES || leaf == CPUID_LEAF_STRUCTURED;
+}
+
+/* `cr4`: of the level that executes CPUID; looked at where cpuid_needs_cr4(). */
 struct rt_cpuid cpuid_for_guest(uint32_t leaf, uint32_t subleaf, uint64_t cr4);
 
 #endif

@@ -2,39 +2,31 @@
 /*
  * Reports and statistics (report.h).
  */
+#include "hyperv.h"
 #include "report.h"
 
 #include "host.h"
 #include "rt.h"
 
-#define RING 16u
-
-static struct {
-    uint64_t count[2][REASON_COUNT];
-    uint64_t total[2];
-    struct exit_record ring[RING];
-    uint32_t next;
-    bool stopping;
-} exits;
-
-void report_exit(const struct exit_record *record)
-{
-    uint32_t level = record->level == 2 ? 1 : 0;
-
-    exits.count[level][record->reason]++;
-    exits.total[level]++;
-    exits.ring[exits.next] = *record;
-    exits.next = (exits.next + 1) % RING;
-}
+struct report_exits report_exits;
+static bool stopping;
 
 uint64_t report_exit_count(uint32_t level, uint32_t reason)
 {
-    return (level == 1 || level == 2) && reason < REASON_COUNT ? exits.count[level - 1][reason] : 0;
+    if ((level != 1 && level != 2) || reason >= REASON_COUNT)
+        return 0;
+    return report_exits.count[reason][level];
 }
 
 uint64_t report_exit_total(uint32_t level)
 {
-    return level == 1 || level == 2 ? exits.total[level - 1] : 0;
+    uint64_t total = 0;
+
+    if (level != 1 && level != 2)
+        return 0;
+    for (uint32_t reason = 0; reason < REASON_COUNT; reason++)
+        total += report_exits.count[reason][level];
+    return total;
 }
 
 static const char *reason_text(uint32_t reason)
@@ -46,11 +38,11 @@ static const char *reason_text(uint32_t reason)
 
 static void print_counts(uint32_t level)
 {
-    log_line("exits of L%u: %lu", level, exits.total[level - 1]);
+    log_line("exits of L%u: %lu", level, report_exit_total(level));
     for (uint32_t reason = 0; reason < REASON_COUNT; reason++) {
-        if (exits.count[level - 1][reason] != 0)
+        if (report_exits.count[reason][level] != 0)
             log_line("  %-16s 0x%03x %12lu", reason_text(reason), reason,
-                     exits.count[level - 1][reason]);
+                     report_exits.count[reason][level]);
     }
 }
 
@@ -72,6 +64,7 @@ void report_statistics(void)
     print_counts(1);
     print_counts(2);
     print_nvirt_stats();
+    hyperv_print();
     log_line("page pool: %lu pages, %lu in use, %lu at most, %lu requests refused", host.pool.total,
              host.pool.used, host.pool.peak, host.pool.refused);
 }
@@ -105,11 +98,14 @@ static void print_view(uint32_t level, const struct cpu_view *v)
     print_segment("idtr", &v->idtr);
 }
 
+/* Of a backend that keeps them here. */
 static void print_ring(void)
 {
+    if (report_exits.next == 0)
+        return;
     log_line("last exits, oldest first");
-    for (uint32_t i = 0; i < RING; i++) {
-        const struct exit_record *e = &exits.ring[(exits.next + i) % RING];
+    for (uint32_t i = 0; i < REPORT_RING; i++) {
+        const struct exit_record *e = &report_exits.ring[(report_exits.next + i) % REPORT_RING];
 
         if (e->level != 0)
             log_line("  L%u %-16s code %lx info %lx %lx rip %lx", e->level, reason_text(e->reason),
@@ -128,8 +124,8 @@ _Noreturn void report_stop(const char *format, ...)
     va_end(ap);
     log_error("%s", text);
     /* Something failing inside the report must not start another one. */
-    if (!exits.stopping) {
-        exits.stopping = true;
+    if (!stopping) {
+        stopping = true;
         host.backend->print_exit();
         for (uint32_t level = 1; level <= 2; level++) {
             if (host.backend->view(level, &view))

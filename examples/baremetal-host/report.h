@@ -30,9 +30,33 @@ struct cpu_view {
 struct exit_record {
     uint32_t level, reason; /* reason: below REASON_COUNT */
     uint64_t code, info1, info2, rip;
+} __attribute__((aligned(64)));
+
+#define REPORT_RING 16u
+
+struct report_exits {
+    uint64_t count[REASON_COUNT][4]; /* The second index is the level, 1 or 2. */
+    struct exit_record ring[REPORT_RING];
+    uint64_t next;
 };
 
-void report_exit(const struct exit_record *record);
+extern struct report_exits report_exits;
+
+static inline void report_count(uint32_t level, uint32_t reason)
+{
+    report_exits.count[reason][level]++;
+}
+
+/* Counts an exit and makes room for it among the last ones: the caller fills in the rest. */
+static inline struct exit_record *report_exit(uint32_t level, uint32_t reason)
+{
+    struct exit_record *kept = &report_exits.ring[report_exits.next++ % REPORT_RING];
+
+    report_count(level, reason);
+    kept->level = level;
+    kept->reason = reason;
+    return kept;
+}
 
 /* Exits of a level (1, 2) with that reason; 0 for numbers out of range. */
 uint64_t report_exit_count(uint32_t level, uint32_t reason);

@@ -6,6 +6,7 @@
  */
 #include "svm.h"
 
+#include "hyperv.h"
 #include "power.h"
 #include "rt.h"
 #include "svm_cpu.h"
@@ -142,7 +143,6 @@ static void init_vmcb01(const struct l1_entry *entry)
     nvirt_vmcb_set_msrpm_base(vmcb, svm.msrpm);
     nvirt_vmcb_set_iopm_base(vmcb, svm.iopm);
     nvirt_vmcb_set_asid(vmcb, ASID_L1);
-    nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_ALL);
     nvirt_vmcb_set_np_control(vmcb, NVIRT_SVM_NP_ENABLE);
     nvirt_vmcb_set_n_cr3(vmcb, svm.stage2.root);
     set_loader_state(vmcb, entry);
@@ -184,43 +184,62 @@ static void trace(const char *text, uint64_t value)
     log_trace("nvirt: %s 0x%lx", text, value);
 }
 
-/* A VM object with one vCPU, all free ASIDs lent to it, most of the pool as its budget. */
+void svm_make_vcpu(void)
+{
+    /* Two places, so that a vCPU that is made anew finds nothing of the one before. */
+    static uint8_t memory[2][NVIRT_SVM_VCPU_SIZE] __attribute__((aligned(NVIRT_SVM_VCPU_ALIGN)));
+    static unsigned made;
+
+    svm_must(nvirt_svm_vcpu_init(memory[made++ % 2], sizeof(memory[0]), &svm.config, &svm.vcpu),
+             "the vCPU object");
+}
+
+/* All free ASIDs are L2's. */
+static void lend_asids(void)
+{
+    svm.config.asid01 = ASID_L1;
+    svm.config.asids = svm.asids;
+    for (uint32_t id = ASID_L1 + 1;
+         id < svm.caps.asid_count && svm.config.asid_count < NVIRT_SVM_MAX_ASIDS; id++)
+        svm.asids[svm.config.asid_count++] = id;
+}
+
+/* A VM object with one vCPU, most of the pool as its budget. */
 static void init_nvirt(void)
 {
-    static uint8_t memory[NVIRT_SVM_VCPU_SIZE] __attribute__((aligned(NVIRT_SVM_VCPU_ALIGN)));
-    uint32_t asids[NVIRT_SVM_MAX_ASIDS];
-    struct nvirt_svm_caps caps;
     struct nvirt_vm_config vm = {.port = &svm.port, .page_budget = 0};
-    struct nvirt_svm_vcpu_config config = {.vm = &svm.vm, .interrupts_pass_through = true};
     uint64_t spare, maps02;
 
-    read_caps(&caps);
-    svm_must(nvirt_svm_caps_offer(&caps, &svm.offer), "what L1 can be offered");
+    read_caps(&svm.caps);
+    svm_must(nvirt_svm_caps_offer(&svm.caps, &svm.offer), "what L1 can be offered");
+    /* What L1 gives its L2 of it is nvirt's in any case. */
+    if (!host.options.vgif)
+        svm.caps.features &= ~NVIRT_SVM_FEATURE_VGIF;
     svm.port = (struct nvirt_port_vm){.memory = &host.memory,
                                       .pool = &host.pool,
                                       .rdmsr = svm_read_msr,
                                       .wrmsr = svm_write_msr,
                                       .trace = log_level() >= LOG_TRACE ? trace : NULL};
     maps02 = need_pages(NVIRT_SVM_MAP_PAGES);
-    config.maps02 = nvirt_hpa_make(maps02);
-    config.maps02_memory = (uint8_t *)maps02;
     spare = host.pool.total - host.pool.used;
     vm.page_budget = (uint32_t)(spare - spare / 8);
-    vm.physical_bits = caps.physical_bits;
+    vm.physical_bits = svm.caps.physical_bits;
     svm_must(nvirt_vm_init(&svm.vm, &vm), "the VM object");
-    config.cpu = &caps;
-    config.offer = &svm.offer;
-    config.vmcb01 = nvirt_hpa_make(svm.vmcb01);
-    config.msrpm01 = (const uint8_t *)svm.msrpm;
-    config.iopm01 = (const uint8_t *)svm.iopm;
-    config.host_pat = rt_rdmsr(NVIRT_SVM_MSR_PAT);
-    config.asid01 = ASID_L1;
-    config.host_5_level = (rt_read_cr4() & NVIRT_CR4_LA57) != 0;
-    config.asids = asids;
-    for (uint32_t id = ASID_L1 + 1;
-         id < caps.asid_count && config.asid_count < NVIRT_SVM_MAX_ASIDS; id++)
-        asids[config.asid_count++] = id;
-    svm_must(nvirt_svm_vcpu_init(memory, sizeof(memory), &config, &svm.vcpu), "the vCPU object");
+    svm.config = (struct nvirt_svm_vcpu_config){
+        .vm = &svm.vm,
+        .cpu = &svm.caps,
+        .offer = &svm.offer,
+        .vmcb01 = nvirt_hpa_make(svm.vmcb01),
+        .maps02 = nvirt_hpa_make(maps02),
+        .maps02_memory = (uint8_t *)maps02,
+        .msrpm01 = (const uint8_t *)svm.msrpm,
+        .iopm01 = (const uint8_t *)svm.iopm,
+        .host_pat = rt_rdmsr(NVIRT_SVM_MSR_PAT),
+        .host_5_level = (rt_read_cr4() & NVIRT_CR4_LA57) != 0,
+        .interrupts_pass_through = true,
+        .hyperv = hyperv_init(&svm.port, true)};
+    lend_asids();
+    svm_make_vcpu();
 }
 
 /*
@@ -244,6 +263,8 @@ static void svm_init(const struct l1_entry *entry)
     svm.vmcb01 = need_pages(1);
     svm.host_state = need_pages(1);
     svm.has_nrips = (features & NVIRT_SVM_FEATURE_NRIPS) != 0;
+    svm.has_tsc_ratio = (features & NVIRT_SVM_FEATURE_TSC_RATE) != 0;
+    svm.tsc_ratio = NVIRT_SVM_TSC_RATIO_ONE;
     svm.has_decode_assists = (features & NVIRT_SVM_FEATURE_DECODE_ASSISTS) != 0;
     rt_set_trap_hook(trap_hook);
     if (!bm_stage2_init(&svm.stage2, BM_STAGE2_NPT, has_1g, &host.memory, &host.pool))
@@ -290,14 +311,20 @@ static const char *svm_reason_name(uint32_t reason)
 
 static void record(const struct nvirt_vmcb *vmcb, uint32_t level)
 {
-    const struct exit_record exit = {.level = level,
-                                     .reason = reason_of(vmcb->exit_code),
-                                     .code = vmcb->exit_code,
-                                     .info1 = vmcb->exit_info1,
-                                     .info2 = vmcb->exit_info2,
-                                     .rip = vmcb->rip};
+    struct exit_record *kept = report_exit(level, reason_of(vmcb->exit_code));
 
-    report_exit(&exit);
+    kept->code = vmcb->exit_code;
+    kept->info1 = vmcb->exit_info1;
+    kept->info2 = vmcb->exit_info2;
+    kept->rip = vmcb->rip;
+}
+
+/* L1 gave its guest another pace. */
+static void set_tsc_ratio(uint64_t ratio)
+{
+    svm.tsc_ratio = ratio;
+    if (svm.has_tsc_ratio)
+        (void)rt_wrmsr_safe(NVIRT_SVM_MSR_TSC_RATIO, ratio);
 }
 
 static void svm_run(void)
@@ -306,15 +333,20 @@ static void svm_run(void)
         struct nvirt_svm_run run;
         struct svm_exit exit;
 
-        svm_take_held_init();
+        if (svm.init_held)
+            svm_take_held_init();
         svm_must(nvirt_svm_prepare(svm.vcpu, &svm.cpu, &run), "prepare");
+        if (run.tsc_ratio != svm.tsc_ratio)
+            set_tsc_ratio(run.tsc_ratio);
         bm_svm_enter(&svm.gprs, run.vmcb.value, run.state_vmcb.value, run.host_if);
         record((const struct nvirt_vmcb *)run.vmcb.value, run.level);
         svm_must(nvirt_svm_exit(svm.vcpu, &svm.cpu, &svm.gprs, &exit.nvirt), "exit");
-        if (exit.nvirt.verdict == NVIRT_VERDICT_DONE)
-            continue;
-        exit.vmcb = nvirt_svm_vmcb(svm.vcpu, exit.nvirt.level);
-        svm_handle_exit(&exit);
+        if (exit.nvirt.verdict != NVIRT_VERDICT_DONE) {
+            exit.vmcb = nvirt_svm_vmcb(svm.vcpu, exit.nvirt.level);
+            svm_handle_exit(&exit);
+        }
+        if (host.options.snapshot != 0)
+            svm_snapshot(exit.nvirt.code);
     }
 }
 

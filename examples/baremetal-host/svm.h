@@ -17,13 +17,16 @@ struct svm_vcpu {
     uint64_t host_state; /* physical address: the host's own VMSAVE state */
     uint64_t msrpm, iopm;
     struct bm_stage2 stage2;
-    bool has_nrips, has_decode_assists;
+    bool has_nrips, has_decode_assists, has_tsc_ratio;
+    uint64_t tsc_ratio;  /* in the MSR now */
     bool nmi_taken; /* the host's handler took an NMI that is L1's */
     bool init_held; /* an INIT waits for L1's GIF */
     struct nvirt_port_vm port;
     struct nvirt_port_cpu cpu;
     struct nvirt_vm vm;
-    struct nvirt_svm_caps offer;
+    struct nvirt_svm_caps caps, offer;
+    uint32_t asids[NVIRT_SVM_MAX_ASIDS]; /* for L2 */
+    struct nvirt_svm_vcpu_config config;
     struct nvirt_svm_vcpu *vcpu;
 };
 
@@ -39,6 +42,12 @@ struct svm_exit {
     struct nvirt_svm_exit nvirt;
     struct nvirt_vmcb *vmcb;
 };
+
+/* Makes a vCPU, in other memory than the one before. */
+void svm_make_vcpu(void);
+
+/* After an exit was dealt with: what snapshot=N asks for. */
+void svm_snapshot(uint64_t code);
 
 /* Deals with an exit that is the host's; stops the machine when it cannot. */
 void svm_handle_exit(const struct svm_exit *exit);

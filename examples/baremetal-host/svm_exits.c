@@ -5,6 +5,7 @@
  */
 #include "cpuid.h"
 #include "hypercall.h"
+#include "hyperv.h"
 #include "power.h"
 #include "rt.h"
 #include "svm.h"
@@ -81,6 +82,15 @@ static void hide_features(uint32_t leaf, uint32_t subleaf, struct rt_cpuid *r)
     }
 }
 
+/* L1 finds what nvirt has for it; an L2 whose CPUID L1 lets pass finds the same. */
+static void show_hyperv(uint32_t leaf, struct rt_cpuid *r)
+{
+    struct nvirt_hv_cpuid seen = {r->eax, r->ebx, r->ecx, r->edx};
+
+    hyperv_cpuid(leaf, &seen);
+    *r = (struct rt_cpuid){seen.eax, seen.ebx, seen.ecx, seen.edx};
+}
+
 static void handle_cpuid(const struct svm_exit *exit)
 {
     struct nvirt_vmcb *vmcb = exit->vmcb;
@@ -90,6 +100,7 @@ static void handle_cpuid(const struct svm_exit *exit)
     hide_features(leaf, (uint32_t)svm.gprs.r[NVIRT_RCX], &r);
     if (leaf == 0x8000000au)
         r = (struct rt_cpuid){svm.offer.revision, svm.offer.asid_count, 0, svm.offer.features};
+    show_hyperv(leaf, &r);
     nvirt_vmcb_set_rax(vmcb, r.eax);
     svm.gprs.r[NVIRT_RBX] = r.ebx;
     svm.gprs.r[NVIRT_RCX] = r.ecx;
@@ -152,8 +163,10 @@ static void handle_msr(const struct svm_exit *exit)
     uint32_t msr = (uint32_t)svm.gprs.r[NVIRT_RCX];
     uint64_t value = (exit->vmcb->rax & 0xffffffffu) | (svm.gprs.r[NVIRT_RDX] << 32);
     bool write = exit->nvirt.info1 == 1;
-    bool ok = write ? svm_write_msr(msr, value) : svm_read_msr(msr, &value);
+    bool ok;
 
+    if (!hyperv_msr(msr, write, &value, &ok))
+        ok = write ? svm_write_msr(msr, value) : svm_read_msr(msr, &value);
     log_trace("L%u: %s of MSR 0x%x%s", exit->nvirt.level, write ? "write" : "read", msr,
               ok ? "" : ": #GP");
     if (!ok) {
@@ -169,9 +182,29 @@ static void handle_msr(const struct svm_exit *exit)
 
 /* --- the rest ---------------------------------------------------------------------------------- */
 
+static bool hyperv_vmmcall(struct nvirt_vmcb *vmcb)
+{
+    const struct nvirt_hv_caller caller = {
+        .cpl = vmcb->cpl,
+        .protected_mode = (vmcb->cr0 & NVIRT_CR0_PE) != 0 && (vmcb->rflags & NVIRT_RFLAGS_VM) == 0,
+        .is_64bit = (vmcb->efer & NVIRT_SVM_EFER_LMA) != 0 &&
+                    (vmcb->cs.attrib & NVIRT_VMCB_SEG_L) != 0};
+
+    svm.gprs.r[NVIRT_RAX] = vmcb->rax;
+    if (!hyperv_call(&caller, &svm.gprs))
+        return false;
+    nvirt_vmcb_set_rax(vmcb, svm.gprs.r[NVIRT_RAX]);
+    return true;
+}
+
 static void handle_vmmcall(const struct svm_exit *exit)
 {
     struct nvirt_vmcb *vmcb = exit->vmcb;
+
+    if (exit->nvirt.level == 1 && vmcb->rax != HYPERCALL_MAGIC && hyperv_vmmcall(vmcb)) {
+        skip(exit);
+        return;
+    }
 
     if (exit->nvirt.level != 1 || vmcb->rax != HYPERCALL_MAGIC || vmcb->cpl != 0) {
         inject(VECTOR_UD, false);

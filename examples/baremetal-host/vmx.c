@@ -3,6 +3,7 @@
  * The VMX backend: the fields of vmcs01, and the loop that runs whichever level nvirt says is next.
  * External interrupts and NMIs are L1's own: neither exits while L1 runs.
  */
+#include "hyperv.h"
 #include "vmx.h"
 
 #include <nvirt/x86.h>
@@ -217,34 +218,46 @@ static nvirt_hpa new_vmcs(void)
     return nvirt_hpa_make(page);
 }
 
-static void init_vcpu(uint64_t msr_bitmap)
+static void init_vm(void)
 {
-    static const uint16_t vpids[VPID_L2_COUNT] = {2, 3, 4, 5, 6, 7, 8, 9};
-    bool has_vpid = (vmx.caps.proc2 >> 32 & NVIRT_VMX_PROC2_VPID) != 0;
     uint64_t pages = (host.pool.total - host.pool.used) / 2;
-    uint64_t memory;
-    enum nvirt_status status;
     const struct nvirt_vm_config vm = {
         .port = &vmx.port,
         .page_budget = (uint32_t)(pages < PAGE_BUDGET_MIN ? PAGE_BUDGET_MIN : pages),
         .physical_bits = vmx.caps.cpu.physical_bits};
+    enum nvirt_status status = nvirt_vm_init(&vmx.vm, &vm);
 
-    if (!bm_pool_alloc_run(&host.pool, NVIRT_VMX_VCPU_SIZE / BM_PAGE_SIZE, &memory))
-        log_fatal("the page pool is too small to start L1: give pool=MIB more");
-    status = nvirt_vm_init(&vmx.vm, &vm);
-    if (status == NVIRT_OK) {
-        const struct nvirt_vmx_vcpu_config config = {.vm = &vmx.vm,
-                                                     .index = 0,
-                                                     .cpu = &vmx.caps,
-                                                     .offer = &vmx.offer,
-                                                     .vmcs01 = new_vmcs(),
-                                                     .msr_bitmap = (const uint8_t *)msr_bitmap,
-                                                     .vpid01 = has_vpid ? VPID_L1 : 0,
-                                                     .vpids = vpids,
-                                                     .vpid_count = has_vpid ? VPID_L2_COUNT : 0};
+    if (status != NVIRT_OK)
+        log_fatal("nvirt refused the VM: %s", nvirt_status_name(status));
+}
 
-        status = nvirt_vmx_vcpu_init((void *)memory, NVIRT_VMX_VCPU_SIZE, &config, &vmx.vcpu);
+/* Two places, so that a vCPU that is made anew finds nothing of the one before. */
+static void need_vcpu_memory(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (!bm_pool_alloc_run(&host.pool, NVIRT_VMX_VCPU_SIZE / BM_PAGE_SIZE, &vmx.memory[i]))
+            log_fatal("the page pool is too small to start L1: give pool=MIB more");
     }
+}
+
+void vmx_make_vcpu(void)
+{
+    static const uint16_t vpids[VPID_L2_COUNT] = {2, 3, 4, 5, 6, 7, 8, 9};
+    static unsigned made;
+    bool has_vpid = (vmx.caps.proc2 >> 32 & NVIRT_VMX_PROC2_VPID) != 0;
+    const struct nvirt_vmx_vcpu_config config = {.vm = &vmx.vm,
+                                                 .index = 0,
+                                                 .cpu = &vmx.caps,
+                                                 .offer = &vmx.offer,
+                                                 .vmcs01 = vmx.vmcs01,
+                                                 .msr_bitmap = (const uint8_t *)vmx.msr_bitmap,
+                                                 .vpid01 = has_vpid ? VPID_L1 : 0,
+                                                 .vpids = vpids,
+                                                 .vpid_count = has_vpid ? VPID_L2_COUNT : 0,
+                                                 .hyperv = vmx.hyperv};
+    enum nvirt_status status = nvirt_vmx_vcpu_init((void *)vmx.memory[made++ % 2],
+                                                   NVIRT_VMX_VCPU_SIZE, &config, &vmx.vcpu);
+
     if (status != NVIRT_OK)
         log_fatal("nvirt refused the vCPU: %s", nvirt_status_name(status));
 }
@@ -272,7 +285,6 @@ static void cpu_facts(struct nvirt_vmx_cpu_facts *facts)
 
 static void vmx_init(const struct l1_entry *entry)
 {
-    uint64_t bitmap = need_page();
     uint64_t vmxon = need_page();
 
     vmx.cpu = &vmx.port_cpu;
@@ -285,14 +297,25 @@ static void vmx_init(const struct l1_entry *entry)
     if (nvirt_vmx_caps_read(vmx.cpu, &vmx.caps.cpu, &vmx.caps) != NVIRT_OK ||
         nvirt_vmx_caps_offer(&vmx.caps, &vmx.offer) != NVIRT_OK)
         log_fatal("the CPU's VMX capabilities could not be read");
+    if (nvirt_vmx_caps_offer_posted(&vmx.offer) != NVIRT_OK)
+        log_info("no posted interrupts for L1: the CPU does not deliver virtual ones");
+    if (nvirt_vmx_caps_offer_activity(&vmx.offer) != NVIRT_OK)
+        log_fatal("shutdown and wait-for-SIPI could not be offered");
+    if (!host.options.shadow)
+        vmx.caps.proc2 &= ~(NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
     if (!bm_vmx_enable(vmxon))
         log_fatal("the CPU refused VMXON");
     init_stage2();
-    vmx_msr_bitmap_fill((uint8_t *)bitmap);
-    init_vcpu(bitmap);
+    vmx.msr_bitmap = need_page();
+    vmx_msr_bitmap_fill((uint8_t *)vmx.msr_bitmap);
+    vmx.vmcs01 = new_vmcs();
+    need_vcpu_memory();
+    init_vm();
+    vmx.hyperv = hyperv_init(&vmx.port, false);
+    vmx_make_vcpu();
     set_controls();
     set_host_state();
-    SET01(MSR_BITMAP, bitmap);
+    SET01(MSR_BITMAP, vmx.msr_bitmap);
     vmx_io_init();
     set_loader_state(entry);
 }
@@ -311,22 +334,38 @@ static const char *vmx_reason_name(uint32_t reason)
     return reason < NVIRT_VMX_EXIT_REASON_LIMIT ? nvirt_vmx_exit_reason_name(reason) : NULL;
 }
 
-static void handle_exit(void)
+NVIRT_COLD static _Noreturn void stop_for(const char *format, enum nvirt_status status)
 {
-    struct nvirt_vmx_exit exit;
-    enum nvirt_status status = nvirt_vmx_exit(vmx.vcpu, vmx.cpu, &vmx.gprs, &exit);
-
-    if (status != NVIRT_OK)
-        report_stop("nvirt could not handle an exit: %s", nvirt_status_name(status));
-    report_exit(&(struct exit_record){.level = exit.level,
-                                      .reason = reason_of(exit.reason),
-                                      .code = exit.reason,
-                                      .info1 = exit.qualification,
-                                      .info2 = (uint64_t)exit.verdict});
-    vmx_handle_exit(&exit);
+    report_stop(format, nvirt_status_name(status));
 }
 
-static void entry_failed(enum bm_vmx_outcome outcome)
+/* The last exits, as nvirt told them: each is told right into its place. */
+static struct nvirt_vmx_exit recent[REPORT_RING], *oldest = recent;
+
+static inline struct nvirt_vmx_exit *make_room(void)
+{
+    struct nvirt_vmx_exit *place = oldest++;
+
+    if (oldest == recent + REPORT_RING)
+        oldest = recent;
+    return place;
+}
+
+static void handle_exit(void)
+{
+    struct nvirt_vmx_exit *exit = make_room();
+    enum nvirt_status status = nvirt_vmx_exit(vmx.vcpu, vmx.cpu, &vmx.gprs, exit);
+
+    if (status != NVIRT_OK)
+        stop_for("nvirt could not handle an exit: %s", status);
+    report_count(exit->level, reason_of(exit->reason));
+    if (exit->verdict != NVIRT_VERDICT_DONE)
+        vmx_handle_exit(exit);
+    if (host.options.snapshot != 0)
+        vmx_snapshot(exit->reason & 0xffffu);
+}
+
+NVIRT_COLD static void entry_failed(enum bm_vmx_outcome outcome)
 {
     uint32_t error = 0;
     enum nvirt_status status = nvirt_vmx_entry_failed(
@@ -337,33 +376,77 @@ static void entry_failed(enum bm_vmx_outcome outcome)
         report_stop("the CPU refused to enter L1: VM-instruction error %u", error);
 }
 
-static void inject_nmi(void)
+/* Returns whether an NMI was there. */
+NVIRT_COLD static bool inject_nmi(void)
 {
     const struct nvirt_event nmi = {.type = NVIRT_EVENT_NMI, .vector = NVIRT_VECTOR_NMI};
+    bool waiting = bm_vmx_take_nmi();
 
-    if (bm_vmx_take_nmi() && nvirt_vmx_inject(vmx.vcpu, vmx.cpu, &nmi) != NVIRT_OK)
+    if (waiting && nvirt_vmx_inject(vmx.vcpu, vmx.cpu, &nmi) != NVIRT_OK)
         report_stop("an NMI could not be handed to L1");
+    return waiting;
 }
 
-static void vmx_run(void)
+/* L2 is in shutdown or wait-for-SIPI. Interrupts are L1's, so they stay in the APIC; an NMI that hits here, or
+ * L1's preemption timer, ends the wait. There is no other CPU that could send a SIPI. An NMI that waits
+ * already is blocked, and so is the next. */
+static void wait_for_event(void)
 {
-    for (;;) {
-        struct nvirt_vmx_run run;
-        enum bm_vmx_outcome outcome;
-        enum nvirt_status status = nvirt_vmx_prepare(vmx.vcpu, vmx.cpu, &run);
+    const bool blocked = (nvirt_vmx_waits(vmx.vcpu) & NVIRT_WAITS_NMI) != 0;
+    const uint64_t since = rt_rdtsc();
+    uint64_t ticks;
+    uint64_t passed;
 
-        if (status != NVIRT_OK)
-            report_stop("nvirt could not prepare an entry: %s", nvirt_status_name(status));
-        if (run.set_cr2)
-            rt_write_cr2(run.cr2);
-        outcome = bm_vmx_enter(&vmx.gprs, run.launch);
-        if (outcome == BM_VMX_EXIT)
-            handle_exit();
-        else if (outcome == BM_VMX_NMI)
-            inject_nmi();
-        else
-            entry_failed(outcome);
-    }
+    (void)nvirt_vmx_sleeps(vmx.vcpu, &ticks);
+    do {
+        __asm__ volatile("pause" : : : "memory");
+        passed = rt_rdtsc() - since;
+    } while (passed < ticks && (!inject_nmi() || blocked));
+    if (nvirt_vmx_slept(vmx.vcpu, vmx.cpu, passed) != NVIRT_OK)
+        report_stop("the time that L2 slept could not be told");
+}
+
+_Noreturn static void vmx_run(void);
+
+/* Nothing to enter: the loop begins anew when something has come. */
+NVIRT_COLD _Noreturn static void not_prepared(enum nvirt_status status)
+{
+    if (status != NVIRT_ERR_ASLEEP)
+        stop_for("nvirt could not prepare an entry: %s", status);
+    wait_for_event();
+    vmx_run();
+}
+
+static inline bool prepare(void)
+{
+    struct nvirt_vmx_run run;
+    enum nvirt_status status = nvirt_vmx_prepare(vmx.vcpu, vmx.cpu, &run);
+
+    if (status != NVIRT_OK)
+        not_prepared(status);
+    if (run.set_cr2)
+        rt_write_cr2(run.cr2);
+    return run.launch;
+}
+
+bool bm_vmx_exited(void)
+{
+    handle_exit();
+    return prepare();
+}
+
+bool bm_vmx_not_entered(enum bm_vmx_outcome outcome)
+{
+    if (outcome == BM_VMX_NMI)
+        (void)inject_nmi();
+    else
+        entry_failed(outcome);
+    return prepare();
+}
+
+_Noreturn static void vmx_run(void)
+{
+    bm_vmx_run(&vmx.gprs, prepare());
 }
 
 /* --- reports ------------------------------------------------------------------------------------ */
@@ -408,6 +491,19 @@ static bool vmx_view(uint32_t level, struct cpu_view *v)
     return true;
 }
 
+static void print_recent(void)
+{
+    log_line("last exits, oldest first");
+    for (uint32_t i = 0; i < REPORT_RING; i++) {
+        const struct nvirt_vmx_exit *e = make_room();
+
+        if (e->level != 0)
+            log_line("  L%u %-16s reason %x qualification %lx verdict %u", e->level,
+                     nvirt_vmx_exit_reason_name(e->reason & 0xffffu), e->reason, e->qualification,
+                     (uint32_t)e->verdict);
+    }
+}
+
 static void vmx_print_exit(void)
 {
     uint32_t level = nvirt_vmx_level(vmx.vcpu);
@@ -429,6 +525,7 @@ static void vmx_print_exit(void)
              vmx_get(level, NVIRT_VMCS_GUEST_INTERRUPTIBILITY),
              vmx_get(level, NVIRT_VMCS_GUEST_PENDING_DEBUG),
              vmx_get(level, NVIRT_VMCS_ENTRY_INTERRUPTION));
+    print_recent();
 }
 
 static const struct nvirt_stats *vmx_stats(void)

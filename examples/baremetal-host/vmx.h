@@ -22,6 +22,10 @@ struct vmx_vcpu {
     struct nvirt_port_cpu *cpu;
     struct bm_stage2 stage2;
     uint64_t eptp01;
+    uint64_t msr_bitmap;
+    nvirt_hpa vmcs01;
+    uint64_t memory[2]; /* for the vCPU object */
+    struct nvirt_hv_vp *hyperv; /* or null */
 };
 
 extern struct vmx_vcpu vmx;
@@ -29,6 +33,12 @@ extern struct vmx_vcpu vmx;
 /* A field of level 1 or 2; the machine stops when it cannot be had. */
 uint64_t vmx_get(uint32_t level, enum nvirt_vmcs_field field);
 void vmx_set(uint32_t level, enum nvirt_vmcs_field field, uint64_t value);
+
+/* Makes a vCPU with all of vmcs01's fields 0, in other memory than the one before. */
+void vmx_make_vcpu(void);
+
+/* After an exit with basic reason `reason` was dealt with: what snapshot=N asks for. */
+NVIRT_NOINLINE void vmx_snapshot(uint32_t reason);
 
 /* L0's MSR bitmap: what nvirt needs and what the host follows (MTRRs). */
 void vmx_msr_bitmap_fill(uint8_t *bitmap);
@@ -45,6 +55,6 @@ bool vmx_io(const struct nvirt_vmx_exit *exit);
 void vmx_set_init_state(void);
 
 /* Deals with an exit that nvirt says is the host's; stops the machine when it cannot. */
-void vmx_handle_exit(const struct nvirt_vmx_exit *exit);
+NVIRT_NOINLINE void vmx_handle_exit(const struct nvirt_vmx_exit *exit);
 
 #endif

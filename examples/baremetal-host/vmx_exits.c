@@ -6,9 +6,15 @@
 
 #include "cpuid.h"
 #include "hypercall.h"
+#include "hyperv.h"
 #include "nvirt_hot.h"
 #include "rt.h"
 #include "vmx.h"
+
+#define MSR_APIC_BASE 0x1bu
+#define APIC_BASE_X2APIC NVIRT_BIT(10)
+#define APIC_BASE_ADDRESS UINT64_C(0x000ffffffffff000)
+#define APIC_EOI 0xb0u
 
 /* --- completing an instruction ------------------------------------------------------------------ */
 
@@ -31,18 +37,27 @@ static void skip(void)
 
 /* --- instructions ------------------------------------------------------------------------------- */
 
-static void handle_cpuid(uint32_t level)
+static uint64_t seen_cr4(uint32_t level)
 {
     uint64_t mask = vmx_get(level, NVIRT_VMCS_CR4_MASK);
-    uint64_t cr4 = (vmx_get(level, NVIRT_VMCS_GUEST_CR4) & ~mask) |
-                   (vmx_get(level, NVIRT_VMCS_CR4_SHADOW) & mask);
-    struct rt_cpuid r = cpuid_for_guest((uint32_t)vmx.gprs.r[NVIRT_RAX],
-                                        (uint32_t)vmx.gprs.r[NVIRT_RCX], cr4);
 
-    vmx.gprs.r[NVIRT_RAX] = r.eax;
-    vmx.gprs.r[NVIRT_RBX] = r.ebx;
-    vmx.gprs.r[NVIRT_RCX] = r.ecx;
-    vmx.gprs.r[NVIRT_RDX] = r.edx;
+    return (vmx_get(level, NVIRT_VMCS_GUEST_CR4) & ~mask) |
+           (vmx_get(level, NVIRT_VMCS_CR4_SHADOW) & mask);
+}
+
+static void handle_cpuid(uint32_t level)
+{
+    uint32_t leaf = (uint32_t)vmx.gprs.r[NVIRT_RAX];
+    uint64_t cr4 = cpuid_needs_cr4(leaf) ? seen_cr4(level) : 0;
+    struct rt_cpuid r = cpuid_for_guest(leaf, (uint32_t)vmx.gprs.r[NVIRT_RCX], cr4);
+
+    struct nvirt_hv_cpuid seen = {r.eax, r.ebx, r.ecx, r.edx};
+
+    hyperv_cpuid(leaf, &seen);
+    vmx.gprs.r[NVIRT_RAX] = seen.eax;
+    vmx.gprs.r[NVIRT_RBX] = seen.ebx;
+    vmx.gprs.r[NVIRT_RCX] = seen.ecx;
+    vmx.gprs.r[NVIRT_RDX] = seen.edx;
     skip();
 }
 
@@ -71,12 +86,28 @@ static void handle_xsetbv(uint32_t level)
         inject(level, NVIRT_VECTOR_GP, true);
 }
 
+static bool hyperv_vmcall(uint32_t level, uint64_t dpl)
+{
+    const struct nvirt_hv_caller caller = {
+        .cpl = (uint8_t)dpl,
+        .protected_mode = (vmx_get(level, NVIRT_VMCS_GUEST_CR0) & NVIRT_CR0_PE) != 0 &&
+                          (vmx_get(level, NVIRT_VMCS_GUEST_RFLAGS) & NVIRT_RFLAGS_VM) == 0,
+        .is_64bit = (vmx_get(level, NVIRT_VMCS_GUEST_EFER) & NVIRT_EFER_LMA) != 0 &&
+                    (vmx_get(level, NVIRT_VMCS_GUEST_CS_AR) & NVIRT_VMX_AR_L) != 0};
+
+    return hyperv_call(&caller, &vmx.gprs);
+}
+
 static void handle_vmcall(uint32_t level)
 {
     uint64_t dpl = (vmx_get(level, NVIRT_VMCS_GUEST_SS_AR) & NVIRT_VMX_AR_DPL) >>
                    NVIRT_VMX_AR_DPL_SHIFT;
 
     /* VMCALL of L2 is always L1's. */
+    if (vmx.gprs.r[NVIRT_RAX] != HYPERCALL_MAGIC && hyperv_vmcall(level, dpl)) {
+        skip();
+        return;
+    }
     if (vmx.gprs.r[NVIRT_RAX] != HYPERCALL_MAGIC || dpl != 0) {
         if (nvirt_vmx_vmcall_refuse(vmx.vcpu, vmx.cpu) != NVIRT_OK)
             report_stop("a VMCALL could not be refused");
@@ -102,8 +133,8 @@ static void follow_mtrrs(void)
 {
     if (!bm_stage2_rebuild(&vmx.stage2))
         report_stop("no page left for L1's extended page tables: give pool=MIB more");
-    if (nvirt_port_invept(vmx.cpu, NVIRT_VMX_INVEPT_SINGLE, vmx.eptp01) != NVIRT_HW_OK)
-        report_stop("INVEPT failed");
+    if (nvirt_vmx_request_flush(vmx.vcpu, 1, NVIRT_TLB_REQUEST_ROOT) != NVIRT_OK)
+        report_stop("a flush was refused");
     bm_port_memory_changed(&vmx.port);
 }
 
@@ -131,8 +162,10 @@ static void handle_msr(uint32_t level, bool write)
 {
     uint32_t msr = (uint32_t)vmx.gprs.r[NVIRT_RCX];
     uint64_t value = (vmx.gprs.r[NVIRT_RAX] & 0xffffffffu) | (vmx.gprs.r[NVIRT_RDX] << 32);
-    bool ok = write ? vmx_l1_wrmsr(msr, value) : vmx_l1_rdmsr(msr, &value);
+    bool ok;
 
+    if (!hyperv_msr(msr, write, &value, &ok))
+        ok = write ? vmx_l1_wrmsr(msr, value) : vmx_l1_rdmsr(msr, &value);
     log_trace("%s of MSR 0x%x by L%u%s", write ? "write" : "read", msr, level, ok ? "" : ": #GP");
     if (!ok) {
         inject(level, NVIRT_VECTOR_GP, true);
@@ -177,6 +210,20 @@ static void handle_init(void)
     vmx_set_init_state();
 }
 
+/* Interrupts are L1's, so only one comes here: a notification of L1's posted interrupts, which nvirt has
+ * processed. L1's APIC, which is the CPU's, waits for the EOI. */
+static void handle_notification(void)
+{
+    uint64_t base = rt_rdmsr(MSR_APIC_BASE);
+
+    if (!nvirt_vmx_notified(vmx.vcpu))
+        report_stop("an external interrupt came that was not L1's");
+    if ((base & APIC_BASE_X2APIC) != 0)
+        rt_wrmsr(NVIRT_MSR_X2APIC_EOI, 0);
+    else
+        *(volatile uint32_t *)((base & APIC_BASE_ADDRESS) + APIC_EOI) = 0;
+}
+
 static void handle_host_exit(const struct nvirt_vmx_exit *exit)
 {
     switch (exit->reason & 0xffffu) {
@@ -211,6 +258,9 @@ static void handle_host_exit(const struct nvirt_vmx_exit *exit)
     case NVIRT_VMX_EXIT_EPT_VIOLATION:
         handle_ept_violation(exit);
         break;
+    case NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT:
+        handle_notification();
+        break;
     case NVIRT_VMX_EXIT_INIT:
         handle_init();
         break;
@@ -225,8 +275,6 @@ static void handle_host_exit(const struct nvirt_vmx_exit *exit)
 void vmx_handle_exit(const struct nvirt_vmx_exit *exit)
 {
     switch (exit->verdict) {
-    case NVIRT_VERDICT_DONE:
-        break;
     case NVIRT_VERDICT_L1:
     case NVIRT_VERDICT_L2:
         handle_host_exit(exit);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Builds the Linux L1: OUTDIR/vmlinuz, unmodified from Debian's package, and OUTDIR/initrd.gz with
-# its KVM modules, busybox and kvm-verdict. The package is kept in OUTDIR and fetched once.
+# its KVM modules, busybox and kvm-verdict; and OUTDIR/initrd-linux.gz, which has these two files in it
+# for a Linux as guest of the L1. The package is kept in OUTDIR and fetched once.
 #
 #   build.sh OUTDIR [KERNEL.deb]
 #
@@ -97,7 +98,8 @@ warnings="-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror"
     $cc -std=c11 $warnings -O2 -static "$here/kvm-verdict.c" "$here/vm.c" "$work/guest-image.o" \
         -o "$work/root/bin/kvm-verdict"
 }
-strip "$work/root/bin/kvm-verdict"
+$cc -std=gnu11 $warnings -O2 -static "$here/kvm-linux.c" -o "$work/kvm-linux"
+strip "$work/root/bin/kvm-verdict" "$work/kvm-linux"
 
 # A module ends with its signature, 12 bytes of which the last 4 are that signature's length, and a
 # line of 28. Checking the signature would cost the emulated CPU more than the whole of KVM's
@@ -122,8 +124,15 @@ for module in irqbypass kvm kvm-intel kvm-amd; do
     [ -n "$found" ] || { say "no plain $module.ko in $package"; exit 1; }
     without_signature "$found" >"$work/root/lib/$module.ko"
 done
-(cd "$work/root" && find . -exec touch -h -d @0 {} + &&
-    find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$work/initrd.cpio"
-gzip -9n <"$work/initrd.cpio" >"$out/initrd.gz"
+# pack FILE: the root as it is now. What is compressed already is not worth another try.
+pack() {
+    (cd "$work/root" && find . -exec touch -h -d @0 {} + &&
+        find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) | gzip "$2" >"$1"
+}
+pack "$out/initrd.gz" -9n
+mkdir "$work/root/linux"
+cp "$out/vmlinuz" "$out/initrd.gz" "$work/root/linux"
+cp "$work/kvm-linux" "$work/root/bin"
+pack "$out/initrd-linux.gz" -1n
 rm -rf "$work"
 say "$out/vmlinuz ($(wc -c <"$out/vmlinuz") bytes), $out/initrd.gz ($(wc -c <"$out/initrd.gz") bytes)"

@@ -54,6 +54,10 @@ real_start:
         movw    $real_interrupt - real_start, %es:REAL_VECTOR * 4
         movw    $REAL_SELECTOR, %es:REAL_VECTOR * 4 + 2
         xorw    %bx, %bx
+        /* QEMU misreports a software interrupt whose delivery faults in the second stage, and KVM
+         * loses it: the stack has to be there. */
+        pushw   %ax
+        popw    %ax
         int     $REAL_VECTOR
         cmpw    $0x1234, %bx
         jne     real_failed

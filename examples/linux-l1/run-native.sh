@@ -24,7 +24,7 @@ run=$(mktemp -d "$out/native-$emulator.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 
 run_qemu() {
-    timeout "$limit" qemu-system-x86_64 -nodefaults -machine q35,accel=tcg -cpu max,+svm,+npt \
+    timeout "$limit" qemu-system-x86_64 -nodefaults -machine q35,accel=tcg -cpu max,+svm,+npt,-cx16 \
         -m "$mem" -display none -vga none -serial "file:$run/serial.txt" -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=0x4 -icount shift=0,sleep=off \
         -kernel "$out/vmlinuz" -initrd "$out/initrd.gz" -append "$words" </dev/null >&2 || :

@@ -35,6 +35,12 @@
 #define NVIRT_NODISCARD __attribute__((warn_unused_result))
 /** A function that does not return. */
 #define NVIRT_NORETURN __attribute__((noreturn))
+/** A function that becomes part of each caller, whatever its size: where an argument is a constant. */
+#define NVIRT_ALWAYS_INLINE __attribute__((__always_inline__))
+/** A function that stays out of line, so that the short path of its caller saves no registers for it. */
+#define NVIRT_NOINLINE __attribute__((__noinline__))
+/** The same, of a function that is rarely called. */
+#define NVIRT_COLD __attribute__((__noinline__, __cold__))
 /** A function that takes a printf() format: numbers of that argument and of the first formatted. */
 #define NVIRT_PRINTF(format_index, first_argument)                                                 \
     __attribute__((format(printf, format_index, first_argument)))

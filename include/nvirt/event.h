@@ -28,18 +28,27 @@ enum nvirt_verdict {
 enum nvirt_event_type {
     NVIRT_EVENT_INTERRUPT = 0, /**< External interrupt, acknowledged. */
     NVIRT_EVENT_NMI = 2,       /**< NMI. */
-    NVIRT_EVENT_EXCEPTION = 3  /**< Exception that hardware would raise. */
+    NVIRT_EVENT_EXCEPTION = 3, /**< Exception that hardware would raise. */
+    NVIRT_EVENT_INIT = 8,      /**< INIT, for an L1 in VMX operation; no type of an injection. */
+    NVIRT_EVENT_SIPI = 9       /**< Startup IPI, likewise. */
 };
 
 /** An event for the vCPU. */
 struct nvirt_event {
     enum nvirt_event_type type; /**< What it is. */
-    uint8_t vector;             /**< 0 to 255; 0 to 31 but 2 for an exception; 2 for an NMI. */
+    uint8_t vector;             /**< 0 to 255; 0 to 31 but 2 for an exception; 2 for an NMI; 0 for an
+                                     INIT. */
     bool has_error_code;        /**< Exceptions only: true for those that push one, #PF included. */
     uint32_t error_code;        /**< What is pushed then; nothing is pushed in real mode. */
     uint64_t address;           /**< #PF: the faulting linear address (CR2). #DB, on VMX: what an exit
                                      to L1 for it has as qualification. Else ignored. */
 };
+
+/** @name Events that were handed over and not delivered yet: a set of these bits
+ * @{ */
+#define NVIRT_WAITS_INTERRUPT 1u
+#define NVIRT_WAITS_NMI 2u
+/** @} */
 
 NVIRT_END_DECLS
 

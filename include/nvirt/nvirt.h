@@ -82,7 +82,8 @@
  * last check and the entry. An INIT exit that reaches the host is a reset of L1: nvirt_vmx_reset()
  * or nvirt_svm_reset(), then the host sets L1's registers. On VMX one that comes while L1 is in VMX
  * root operation is blocked: nvirt keeps it until L2 runs, which it takes out, or until VMXOFF,
- * whose exit then is the host's INIT exit.
+ * whose exit then is the host's INIT exit; a host whose L1 has an emulated APIC hands INITs and SIPIs
+ * for it over by nvirt_vmx_inject().
  *
  * # Memory, time, concurrency
  *
@@ -96,6 +97,7 @@
 #define NVIRT_NVIRT_H
 
 #include <nvirt/event.h>
+#include <nvirt/hyperv.h>
 #include <nvirt/port.h>
 #include <nvirt/svm.h>
 #include <nvirt/tlbflush.h>

@@ -101,7 +101,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_translate(struct nvirt_port_vm *vm,
 
 /**
  * The VM's invalidation sequence: changes whenever any translation given before may have ceased to
- * hold, and is odd while such a change is in progress.
+ * hold, and is odd while such a change is in progress. A host that can lose a pinned page from L1's memory
+ * (its process puts another in its place) moves it for that, too: what was pinned before is pinned anew before
+ * L2 next runs, so that hardware and L1 see the same page again.
  * @param vm the VM.
  * @return the number; read with acquire order.
  */
@@ -170,11 +172,22 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_l1_compare_exchange(struct nvirt_po
                                                                  uint64_t *expected,
                                                                  uint64_t desired);
 
-/* ---- MSRs of L1 that nvirt does not hold itself (VMX only) ---- */
+/* ---- registers of L1 that nvirt does not hold itself (VMX only) ---- */
 
 /**
- * What RDMSR of L1 at CPL 0 would give for @p msr. Called for MSR lists, and for accesses of L2
- * that exit and that L1 lets pass.
+ * PKRU as L1 has it: protection keys guard the operands of L1's VMX instructions in user pages.
+ * Called only while L1 has CR4.PKE set, with the vCPU bound to @p cpu; IA32_PKRS, which guards
+ * supervisor pages under CR4.PKS, comes from nvirt_port_l1_rdmsr(). A host that lets L1 have no
+ * protection keys answers 0. [SDM 3A "Protection Keys"]
+ * @param vm the VM.
+ * @param cpu context of the CPU that runs the vCPU.
+ * @return its 32 bits.
+ */
+uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu);
+
+/**
+ * What RDMSR of L1 at CPL 0 would give for @p msr. Called for MSR lists, for accesses of L2 that exit
+ * and that L1 lets pass, for MSRs of nvirt_vmx_caps_offer_msrs() at transitions, and for IA32_PKRS where L1's operands lie under CR4.PKS.
  * @param vm the VM.
  * @param cpu context of the CPU that runs the vCPU.
  * @param msr number, any L1 or L2 may name.
@@ -203,7 +216,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_l1_wrmsr(struct nvirt_port_vm *vm,
 /**
  * Makes the CPU that runs vCPU @p vcpu_index leave its guest soon and come back through the
  * prepare call, where pending flushes are carried out. Does not wait. Harmless when none runs it.
- * Part of the port for tables that vCPUs share; nvirt does not call it today.
+ * Called by nvirt_vm_change_begin() only, for each vCPU whose L2s may have used the memory: the host
+ * notes for whom to wait.
  * @param vm the VM.
  * @param vcpu_index the index that the vCPU was configured with.
  */

@@ -22,6 +22,9 @@
 #define NVIRT_SVM_H
 
 #include <nvirt/event.h>
+#include <nvirt/hyperv.h>
+#include <nvirt/state.h>
+#include <nvirt/tlbflush.h>
 #include <nvirt/vm.h>
 #include <nvirt/vmcb.h>
 
@@ -32,10 +35,15 @@ struct nvirt_svm_vcpu;
 
 /** Bytes of the memory that holds one SVM vCPU object. */
 #define NVIRT_SVM_VCPU_SIZE 32768u
+/** The same for a vCPU that keeps @p roots roots (struct nvirt_svm_vcpu_config). */
+#define NVIRT_SVM_VCPU_BYTES(roots) NVIRT_BYTES_WITH_ROOTS(NVIRT_SVM_VCPU_SIZE, roots)
 /** Its alignment in bytes. */
 #define NVIRT_SVM_VCPU_ALIGN 64u
 /** Most ASIDs the host may lend to one vCPU for L2. */
 #define NVIRT_SVM_MAX_ASIDS 32u
+
+/** Bytes of the longest instruction. */
+#define NVIRT_SVM_INSN_MAX 15u
 
 /** Physically contiguous pages for the permission maps of L2: two of the MSR map, three of I/O. */
 #define NVIRT_SVM_MAP_PAGES 5u
@@ -61,9 +69,18 @@ struct nvirt_svm_vcpu_config {
                                              where vmcb01 has the MSR or IOIO intercept set. */
     uint64_t host_pat;                  /**< PAT of the host: nested tables use it. Must name WB
                                              and UC or UC-. */
+    uint64_t tsc_ratio;                 /**< The host's TSC ratio for L1, 32 binary places; 0 is
+                                             1.0. L1's offset is in vmcb01. */
     uint32_t asid01;                    /**< ASID of L1, as the host sets it in vmcb01. */
     const uint32_t *asids;              /**< ASIDs for L2, used by nobody else; read in the call. */
     uint32_t asid_count;                /**< 1 to NVIRT_SVM_MAX_ASIDS. */
+    uint32_t roots;                     /**< Second-stage roots of L2 to keep, least recently used
+                                             dropped first: up to NVIRT_MAX_ROOTS; 0 means
+                                             NVIRT_DEFAULT_ROOTS. The object needs
+                                             NVIRT_SVM_VCPU_BYTES(roots) bytes. */
+    uint32_t flush_addresses;           /**< Single linear addresses that are flushed one by one, up
+                                             to NVIRT_TLB_MAX_ADDRESSES; beyond, the whole tag is. 0
+                                             means NVIRT_TLB_DEFAULT_ADDRESSES. */
     bool host_5_level;                  /**< The host executes VMRUN with CR4.LA57 set: refused.
                                              Hardware walks nested tables in the paging mode of the
                                              host, and those for L2 have four levels. */
@@ -71,7 +88,17 @@ struct nvirt_svm_vcpu_config {
                                              the INTR, NMI and CR8 intercepts and V_INTR_MASKING of
                                              vmcb01. Otherwise the host has INTR and NMI intercepted
                                              and V_INTR_MASKING set in vmcb01 at all times, and
-                                             hands events over by nvirt_svm_inject(). */
+                                             hands events over by nvirt_svm_inject(). In both cases
+                                             nvirt owns V_GIF, V_GIF_ENABLE, the VMLOAD bit of
+                                             virt_ext and the STGI, CLGI, VMLOAD and VMSAVE
+                                             intercepts of vmcb01: where @p cpu has a virtual GIF or
+                                             virtual VMLOAD, those instructions of L1 do not exit. A
+                                             host that wants them to takes the feature off its copy
+                                             of @p cpu. Intercepts of #DB and of writes of DR7 come
+                                             and go with GIF; those that the host wants itself are
+                                             in vmcb01 before L1 first runs. */
+    struct nvirt_hv_vp *hyperv;         /**< The processor of Hyper-V's interface that this vCPU
+                                             is (nvirt_hv_vp_init()), to live as long; null: none. */
 };
 
 /**
@@ -79,21 +106,23 @@ struct nvirt_svm_vcpu_config {
  * The host fills vmcb01 itself, through nvirt_svm_vmcb(): nested paging must be enabled in it, and
  * EFER.SVME set (L1 sees its own SVME bit, which nvirt keeps), nvirt_svm_intercepts_require() and
  * nvirt_svm_msrpm_require() applied.
- * @param memory the host's, at least NVIRT_SVM_VCPU_SIZE bytes aligned to NVIRT_SVM_VCPU_ALIGN; the
- *        object's until destroyed.
+ * @param memory the host's, at least NVIRT_SVM_VCPU_BYTES(roots) bytes aligned to
+ *        NVIRT_SVM_VCPU_ALIGN; the object's until destroyed.
  * @param bytes how many there are at @p memory.
  * @param config read during the call only.
  * @param vcpu where the object's address goes; written on NVIRT_OK only.
  * @return - NVIRT_OK with *vcpu.
  *         - NVIRT_ERR_NULL: an argument, or vm, cpu, offer, asids or maps02_memory of the config.
  *         - NVIRT_ERR_ALIGNMENT: memory, vmcb01 or maps02.
- *         - NVIRT_ERR_SIZE: bytes below NVIRT_SVM_VCPU_SIZE.
- *         - NVIRT_ERR_RANGE: index too large; asid_count 0 or too large; an ASID that is 0, beyond
- *           the CPU's or given twice, asid01 included; host_pat without the types it must name; or
+ *         - NVIRT_ERR_SIZE: bytes below NVIRT_SVM_VCPU_BYTES(roots).
+ *         - NVIRT_ERR_RANGE: index or roots too large; asid_count 0 or too large; an ASID that is 0, beyond
+ *           the CPU's or given twice, asid01 included; host_pat without the types it must name; tsc_ratio
+ *           with more than 40 bits; or
  *           the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
  *         - NVIRT_ERR_STATE: the VM is not initialised.
  *         - NVIRT_ERR_CAPABILITY: the CPU lacks nested paging or no-execute, the host runs with
- *           five-level paging, or the offer is beyond what nvirt_svm_caps_offer() makes of it.
+ *           five-level paging, the offer is beyond what nvirt_svm_caps_offer() makes of it, or hyperv has
+ *           no queue or is not null in a build without Hyper-V.
  *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcb02.
  *
  *         Nothing is held on failure.
@@ -112,6 +141,21 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes
  * Any CPU; no CPU may be running the vCPU.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *vcpu);
+
+/**
+ * Asks for a flush that the host's own doings make necessary: it changed its second stage for L1 (the
+ * root of level 1), emulated what flushes a guest's TLB, or a flush queue of its overflowed. It is
+ * due before what it names is next used, whatever level runs until then, and the vCPU is made to
+ * leave its guest so that it comes through nvirt_svm_prepare(). docs/tlb.md.
+ * @param vcpu the vCPU.
+ * @param level 1: L1; 2: all L2s. Of no meaning for NVIRT_TLB_REQUEST_EVERYTHING.
+ * @param kind what to flush.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (level or kind).
+ *
+ * Any CPU at any time, during other calls on the vCPU too. Does not wait.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_svm_request_flush(struct nvirt_svm_vcpu *vcpu, uint32_t level,
+                                                         enum nvirt_tlb_request kind);
 
 /**
  * The level that runs next, or ran last.
@@ -158,6 +202,9 @@ struct nvirt_svm_run {
     bool host_if;         /**< RFLAGS.IF under which VMRUN must be executed (inside CLGI): it
                                decides on physical interrupts where V_INTR_MASKING is set. */
     uint32_t level;       /**< The level that will run: 1 or 2. */
+    uint64_t tsc_ratio;   /**< For the TSC_RATIO MSR before VMRUN, on a CPU that has it (CPUID
+                               8000_000A EDX 4). It changes with the level only where L1 has set a
+                               ratio of its own. */
     bool branch_barrier;  /**< L2 was left for L1 by an event that waited or by a reset: the
                                host's IBPB, if any, belongs here (also told by
                                nvirt_svm_exit()). */
@@ -200,7 +247,9 @@ struct nvirt_svm_exit {
  *
  * An exit is the host's (verdict L1 or L2) unless it is one of: SVM instructions but VMMCALL of L1,
  * the MSRs of nvirt_svm_msrpm_require(), windows that nvirt opened, nested page faults of L2 in
- * memory that the host maps, and what L1 intercepts. A SHUTDOWN of L1 is the host's (verdict L1).
+ * memory that the host maps, what L1 intercepts, and interrupts and NMIs that pass through to L1 on a CPU
+ * that keeps its GIF: they exit once and come again at the next entry. An NMI that L1's GIF holds back is
+ * the host's (verdict L1 or L2): it takes it off the CPU and hands it over. A SHUTDOWN of L1 is the host's (verdict L1).
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
  * @param gprs as saved by the trampoline, RAX and RSP excepted (they are in the VMCB); results for
@@ -238,12 +287,56 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_inject(struct nvirt_svm_vcpu *vcpu,
                                                    const struct nvirt_event *event);
 
 /**
- * Leaves L2 by force, vmcb12 not written, and clears L1's EFER.SVME, VM_CR.R_INIT and waiting
- * events; GIF set (reset or INIT of the vCPU). L1's registers in vmcb01 are the host's to set then.
+ * Which of the events handed over still wait. An interrupt that L1 intercepts in L2 goes on waiting
+ * after that exit, as it would in an interrupt controller that was not acknowledged.
+ * @param vcpu the vCPU, or null.
+ * @return a set of NVIRT_WAITS_*; 0 for null.
+ */
+uint32_t nvirt_svm_waits(const struct nvirt_svm_vcpu *vcpu);
+
+/**
+ * Leaves L2 by force, vmcb12 not written, and clears L1's EFER.SVME, VM_CR.R_INIT, an unlocked
+ * VM_CR.SVMDIS and waiting events; GIF set (reset or INIT of the vCPU). L1's registers in vmcb01
+ * are the host's to set then.
  * @param vcpu the vCPU, not between an entry and its nvirt_svm_exit().
  * @return NVIRT_OK or NVIRT_ERR_NULL.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *vcpu);
+
+/**
+ * Writes L1's SVM state as <nvirt/state.h> lays it out. The host saves, at the same point: L1's
+ * memory; the general-purpose and extended registers and DR0 to DR3 of the level that runs; and the
+ * guest state of vmcb01, its V_TPR, interrupt shadow and EVENTINJ, and what VMLOAD and VMSAVE move.
+ * The vCPU goes on as if nothing had been asked. The host finishes with the last exit first: nothing
+ * of EXITCODE and its companions is saved.
+ * @param vcpu the vCPU.
+ * @param buffer where the state goes, any alignment; its contents mean nothing after any answer but
+ *        NVIRT_OK.
+ * @param bytes how many there are; NVIRT_STATE_MAX_BYTES always suffice.
+ * @param used how many the state takes; written on NVIRT_OK and NVIRT_ERR_SIZE.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_SIZE (bytes below *used); NVIRT_ERR_STATE (between
+ *         prepare and exit).
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_svm_save(struct nvirt_svm_vcpu *vcpu, void *buffer,
+                                                 size_t bytes, size_t *used);
+
+/**
+ * Gives a vCPU the SVM state that nvirt_svm_save() wrote, on this machine or another whose offer is
+ * the same or larger. The vCPU is fresh or reset; vmcb01 and L1's memory are what they were at the
+ * save: an active L2 is checked and put together from vmcb01 and the state. The controls of vmcb01
+ * are the host's as for any run.
+ * @param vcpu the vCPU.
+ * @param buffer the state, any alignment; not to change during the call.
+ * @param bytes its length, exactly as saved.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L1 has EFER.SVME set: nvirt_svm_reset() first;
+ *         between prepare and exit); NVIRT_ERR_DATA (damaged, another version or vendor, or state
+ *         that L1 cannot have come to on this vCPU). L1's state is untouched then, and the call may
+ *         be made again.
+ *
+ * Executes no SVM instruction.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_svm_restore(struct nvirt_svm_vcpu *vcpu,
+                                                    const void *buffer, size_t bytes);
 
 /**
  * The counters.
@@ -270,7 +363,7 @@ NVIRT_NODISCARD enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_ca
 
 /**
  * Sets in L0's MSR permission map the intercepts nvirt needs, reads and writes of EFER, VM_CR,
- * VM_HSAVE_PA and SVM_KEY [APM 2 "MSR Intercepts"].
+ * VM_HSAVE_PA, SVM_KEY and TSC_RATIO [APM 2 "MSR Intercepts"].
  * @param msrpm NVIRT_SVM_MSRPM_BYTES of the host's; null does nothing.
  *
  * Pure: on the caller's memory only.
@@ -299,6 +392,21 @@ void nvirt_svm_intercepts_require(struct nvirt_vmcb *vmcb01);
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *vcpu,
                                                         uint64_t exit_code, uint32_t *length);
+
+/**
+ * The bytes at CS:RIP of the level that runs, through its paging (and L1's nested tables, for an L2
+ * on such): for a host that emulates an access of L1's or L2's to a device. To be called between
+ * nvirt_svm_exit() and the next prepare.
+ * @param vcpu the vCPU.
+ * @param bytes where they go: room for NVIRT_SVM_INSN_MAX.
+ * @param count how many there are: fewer than NVIRT_SVM_INSN_MAX when the next page cannot be read;
+ *        written on NVIRT_OK only.
+ * @return NVIRT_OK with *count; NVIRT_ERR_NULL; NVIRT_ERR_NO_MAPPING (CS:RIP cannot be fetched from).
+ *
+ * Reads L1's memory; executes no SVM instruction.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_svm_insn_bytes(struct nvirt_svm_vcpu *vcpu, uint8_t *bytes,
+                                                       uint32_t *count);
 
 NVIRT_END_DECLS
 

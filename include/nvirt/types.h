@@ -107,7 +107,9 @@ enum nvirt_status {
     NVIRT_ERR_NO_MAPPING,  /**< The L1 address has no memory behind it. */
     NVIRT_ERR_RETRY,       /**< A mapping is being changed right now: ask again. */
     NVIRT_ERR_HARDWARE,    /**< An instruction failed that must not fail in the documented state. */
-    NVIRT_ERR_UNSUPPORTED  /**< The port does not offer this; no call of nvirt answers it. */
+    NVIRT_ERR_UNSUPPORTED, /**< The port does not offer this; no call of nvirt answers it. */
+    NVIRT_ERR_DATA,        /**< Saved state is damaged, of another version, or breaks a rule. */
+    NVIRT_ERR_ASLEEP       /**< Nothing is to be entered: L2 is shut down or waits for a SIPI. */
 };
 
 /**
@@ -178,7 +180,12 @@ struct nvirt_gprs {
     NVIRT_COUNTER(shadow_faults, "second-stage entries installed on demand")                       \
     NVIRT_COUNTER(shadow_reflected, "second-stage faults that were L1's")                          \
     NVIRT_COUNTER(shadow_pages, "table pages in use now")                                          \
-    NVIRT_COUNTER(shadow_reclaimed, "table pages given back for lack of budget")
+    NVIRT_COUNTER(shadow_reclaimed, "shadow tables given back for lack of budget")                 \
+    NVIRT_COUNTER(shadow_revalidated, "shadow tables compared with L1's after an invalidation")    \
+    NVIRT_COUNTER(shadow_dropped, "second-stage entries dropped because the host changed memory")  \
+    NVIRT_COUNTER(maps_clean, "MSR maps of L1 not read, because it said that they are unchanged")  \
+    NVIRT_COUNTER(enlightened_entries, "VMLAUNCH and VMRESUME with an enlightened VMCS")           \
+    NVIRT_COUNTER(groups_clean, "groups of its fields not read, because L1 said the same of them")
 
 /** Counters of one vCPU; read them only while no other CPU is inside a call on that vCPU. */
 struct nvirt_stats {

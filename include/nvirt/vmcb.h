@@ -334,6 +334,13 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_VIRTUAL_VMLOAD NVIRT_BIT(1)
 /** @} */
 
+/** The TSC ratio that changes nothing: 1.0 with 32 binary places. */
+#define NVIRT_SVM_TSC_RATIO_ONE (UINT64_C(1) << 32)
+/** Bits of DEBUGCTL that exist [APM 2 "Debug-Control MSR (DebugCtl)"]. */
+#define NVIRT_SVM_DEBUGCTL_VALID NVIRT_BITS(5, 0)
+/** Bits of SPEC_CTRL that exist: IBRS, STIBP, SSBD, PSFD [APM 2 "SPEC_CTRL Virtualization"]. */
+#define NVIRT_SVM_SPEC_CTRL_VALID (NVIRT_BITS(2, 0) | NVIRT_BIT(7))
+
 /* ---- permission maps ---- */
 
 /** Bytes of the MSR permission map that hardware reads. */
@@ -349,6 +356,7 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_MSR_LSTAR 0xc0000082u
 #define NVIRT_SVM_MSR_CSTAR 0xc0000083u
 #define NVIRT_SVM_MSR_SFMASK 0xc0000084u
+#define NVIRT_SVM_MSR_TSC_RATIO 0xc0000104u
 #define NVIRT_SVM_MSR_FS_BASE 0xc0000100u
 #define NVIRT_SVM_MSR_GS_BASE 0xc0000101u
 #define NVIRT_SVM_MSR_KERNEL_GS_BASE 0xc0000102u
@@ -403,6 +411,7 @@ enum nvirt_svm_event_type {
 #define NVIRT_SVM_FEATURE_SPEC_CTRL (1u << 20)
 #define NVIRT_SVM_FEATURE_VNMI (1u << 25)
 #define NVIRT_SVM_FEATURE_ADDRESS_CHECK (1u << 28)
+#define NVIRT_SVM_FEATURE_BUS_LOCK (1u << 29)
 /** @} */
 
 /** What a CPU can do, or what L1 is shown; from CPUID (nvirt_svm_caps_decode()). */

@@ -70,9 +70,10 @@ enum nvirt_vmcs_group {
     NVIRT_VMCS_GROUP_CONTROLS = 0, /**< Control words, masks, shadows, counts. */
     NVIRT_VMCS_GROUP_POINTERS,     /**< Physical addresses. */
     NVIRT_VMCS_GROUP_EVENT,        /**< Event injection. */
-    NVIRT_VMCS_GROUP_REGISTERS,    /**< Guest registers. */
+    NVIRT_VMCS_GROUP_FLOW,         /**< Guest RIP, RSP, RFLAGS; activity, blocking, pending #DB. */
+    NVIRT_VMCS_GROUP_REGISTERS,    /**< Guest control and debug registers, PDPTEs. */
     NVIRT_VMCS_GROUP_SEGMENTS,     /**< Guest segments and descriptor tables. */
-    NVIRT_VMCS_GROUP_STATE,        /**< Guest non-register state and MSRs. */
+    NVIRT_VMCS_GROUP_STATE,        /**< Guest MSRs and other state. */
     NVIRT_VMCS_GROUP_HOST,         /**< Host state. */
     NVIRT_VMCS_GROUP_EXIT,         /**< Read-only data. */
     NVIRT_VMCS_GROUP_COUNT         /**< How many there are. */
@@ -197,6 +198,7 @@ struct nvirt_vmx_cpu_facts {
     uint64_t cr4_valid;      /**< Bits of CR4 that CPUID lets L1 set; all ones: any. */
     uint64_t efer_valid;     /**< Bits of IA32_EFER that are not reserved. */
     uint64_t debugctl_valid; /**< Bits of IA32_DEBUGCTL that are not reserved. */
+    uint64_t perf_global_valid; /**< The same of IA32_PERF_GLOBAL_CTRL; 0: L1 has no such MSR. */
 };
 
 /** The VMX capabilities of a CPU, or those that L1 is offered: the value of each capability MSR, 0
@@ -680,7 +682,11 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
     NVIRT_VMX_REASON(SEAMCALL, 76)                                                                 \
     NVIRT_VMX_REASON(TDCALL, 77)                                                                   \
     NVIRT_VMX_REASON(RDMSRLIST, 78)                                                                \
-    NVIRT_VMX_REASON(WRMSRLIST, 79)
+    NVIRT_VMX_REASON(WRMSRLIST, 79)                                                                \
+    NVIRT_VMX_REASON(URDMSR, 80)                                                                   \
+    NVIRT_VMX_REASON(UWRMSR, 81)                                                                   \
+    NVIRT_VMX_REASON(RDMSR_IMMEDIATE, 84)                                                          \
+    NVIRT_VMX_REASON(WRMSRNS_IMMEDIATE, 85)
 
 /** Basic exit reasons: bits 15:0 of the exit-reason field. */
 enum nvirt_vmx_exit_reason {

@@ -23,7 +23,10 @@
 #define NVIRT_VMX_H
 
 #include <nvirt/event.h>
+#include <nvirt/hyperv.h>
 #include <nvirt/port_hot.h>
+#include <nvirt/state.h>
+#include <nvirt/tlbflush.h>
 #include <nvirt/vm.h>
 #include <nvirt/vmcs.h>
 
@@ -33,9 +36,13 @@ NVIRT_BEGIN_DECLS
 struct nvirt_vmx_vcpu;
 
 /** Bytes of the memory that holds one VMX vCPU object. */
-#define NVIRT_VMX_VCPU_SIZE 32768u
+#define NVIRT_VMX_VCPU_SIZE 40960u
+/** The same for a vCPU that keeps @p roots roots (struct nvirt_vmx_vcpu_config). */
+#define NVIRT_VMX_VCPU_BYTES(roots) NVIRT_BYTES_WITH_ROOTS(NVIRT_VMX_VCPU_SIZE, roots)
 /** Its alignment in bytes. */
 #define NVIRT_VMX_VCPU_ALIGN 64u
+/** Bytes that nvirt_vmx_insn_bytes() gives at most: the longest instruction. */
+#define NVIRT_VMX_INSN_MAX 15u
 /** Most VPIDs the host may lend to one vCPU for L2. */
 #define NVIRT_VMX_MAX_VPIDS 32u
 
@@ -57,6 +64,15 @@ struct nvirt_vmx_vcpu_config {
                                              those of its own doing. */
     const uint16_t *vpids;              /**< VPIDs for L2, used by nobody else; read in the call. */
     uint32_t vpid_count;                /**< 0 to NVIRT_VMX_MAX_VPIDS; 0: L2 runs without VPID. */
+    uint32_t roots;                     /**< Second-stage roots of L2 to keep, least recently used
+                                             dropped first: up to NVIRT_MAX_ROOTS; 0 means
+                                             NVIRT_DEFAULT_ROOTS. The object needs
+                                             NVIRT_VMX_VCPU_BYTES(roots) bytes. */
+    uint32_t flush_addresses;           /**< Single linear addresses that are flushed one by one, up
+                                             to NVIRT_TLB_MAX_ADDRESSES; beyond, the whole tag is. 0
+                                             means NVIRT_TLB_DEFAULT_ADDRESSES. */
+    struct nvirt_hv_vp *hyperv;         /**< The processor of Hyper-V's interface that this vCPU
+                                             is (nvirt_hv_vp_init()), to live as long; null: none. */
 };
 
 /**
@@ -71,25 +87,36 @@ struct nvirt_vmx_vcpu_config {
  *    the read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
  *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
+ * One field the host may write itself, between a prepare and the entry: HOST_RSP, where its stack is not
+ * the same at each entry. nvirt writes it when it first uses a VMCS and never reads it.
  *
  * What L0 may ask for in vmcs01's controls, nvirt_vmx_write() refuses the rest:
  *  - in force for L2 as well: every exit of the pin-based and primary controls, "monitor trap
  *    flag", exits on descriptor tables, WBINVD, RDRAND, RDSEED, ENCLS, ENCLV and PCONFIG (with their
- *    bitmaps), PAUSE loops, bus locks, the instruction timeout; PASID translation, concealment from
- *    Processor Trace, TSC offset and multiplier, loads of IA32_PERF_GLOBAL_CTRL by entry and exit;
+ *    bitmaps), PAUSE loops (unless L1 has the CPU look for loops by its own rule), bus locks, the
+ *    instruction timeout; PASID translation, concealment from Processor Trace, TSC offset and
+ *    multiplier, loads of IA32_PERF_GLOBAL_CTRL by entry and exit unless the offer has them;
  *  - the preemption timer, when the offer has it not: its field then is the same for both levels;
- *  - for L1 alone: the windows, its virtual APIC and posted interrupts (CR8 of L2 exits under a TPR
- *    shadow; an interrupt for L1 while L2 runs goes through nvirt_vmx_inject()), the enables of
- *    RDTSCP, INVPCID, XSAVES and user waits (of L2, L1 decides);
+ *  - for L1 alone: the windows, its virtual APIC and posted interrupts (no L2 gets at the page that
+ *    APIC_ACCESS_ADDR names: its accesses to that L1 address are exits with verdict L2; CR8 of L2 exits under a TPR
+ *    shadow; where L1 gives L2 a TPR shadow of its own, no wish of L0's about CR8 holds; an interrupt
+ *    for L1 while L2 runs goes through nvirt_vmx_inject()), the enables of RDTSCP, INVPCID, XSAVES and
+ *    user waits (of L2, L1 decides);
  *  - refused, because L2 would run without: PML, #VE, sub-page and mode-based permissions, VM
- *    functions, VMCS shadowing, tertiary controls, guest-physical Processor Trace, secondary exit
- *    controls, and what switches IA32_BNDCFGS, IA32_RTIT_CTL, IA32_LBR_CTL, UINV, CET, PKRS or FRED
- *    state or saves IA32_PERF_GLOBAL_CTRL.
+ *    functions, VMCS shadowing, an XSS-exiting bitmap other than 0, tertiary controls, guest-physical
+ *    Processor Trace, secondary exit controls, and what switches IA32_BNDCFGS, IA32_RTIT_CTL,
+ *    IA32_LBR_CTL, UINV, CET, PKRS or FRED state or saves IA32_PERF_GLOBAL_CTRL.
+ *
+ * Where the CPU has VMCS shadowing (and VMWRITE of read-only fields), nvirt uses it for vmcs01 while
+ * L1 has a current VMCS: the control, VMCS_LINK and the two bitmap addresses are nvirt's then, and
+ * the first two still read as the host wrote them. A host that does not want this clears the
+ * control's allowed-1 bit in *cpu. The VMCS shadowing that L1 is offered for its L2 is nvirt's own
+ * work and is there without; a host that does not want that clears the bit in the offer.
  *
  * CD and NW of CR0: no VM entry loads them into the CPU, so what L1 writes there is kept and read
  * back but caches nothing less. A host that cares owns them and acts on the exits.
- * @param memory the host's, at least NVIRT_VMX_VCPU_SIZE bytes aligned to NVIRT_VMX_VCPU_ALIGN; the
- *        object's until destroyed.
+ * @param memory the host's, at least NVIRT_VMX_VCPU_BYTES(roots) bytes aligned to
+ *        NVIRT_VMX_VCPU_ALIGN; the object's until destroyed.
  * @param bytes how many there are at @p memory.
  * @param config read during the call only.
  * @param vcpu where the object's address goes; written on NVIRT_OK only.
@@ -97,14 +124,17 @@ struct nvirt_vmx_vcpu_config {
  *         - NVIRT_ERR_NULL: an argument, or vm, cpu or offer of the config is null, or vpids is
  *           with vpid_count not 0.
  *         - NVIRT_ERR_ALIGNMENT: memory, or vmcs01 is no page address.
- *         - NVIRT_ERR_SIZE: bytes below NVIRT_VMX_VCPU_SIZE.
- *         - NVIRT_ERR_RANGE: index or vpid_count too large; a VPID for L2 that is 0, vpid01 or
+ *         - NVIRT_ERR_SIZE: bytes below NVIRT_VMX_VCPU_BYTES(roots).
+ *         - NVIRT_ERR_RANGE: index, vpid_count or roots too large; a VPID for L2 that is 0, vpid01 or
  *           given twice; or the VM has NVIRT_VM_MAX_VCPUS vCPUs already.
  *         - NVIRT_ERR_STATE: the VM is not initialised.
  *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or
  *           saving and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer()
- *           makes of it with allowed-1 bits cleared.
- *         - NVIRT_ERR_NO_PAGE: the port has no page for vmcs02, its MSR bitmap or a page of ones.
+ *           makes of it with allowed-1 bits cleared; or hyperv has no queue or is not null in a build
+ *           without Hyper-V.
+ *         - NVIRT_ERR_NO_PAGE: the port has too few pages: four for VMCSs that run L2, one for their
+ *           MSR bitmap, one of ones; and with VMCS shadowing one for the shadow VMCS and two for its
+ *           bitmaps.
  *
  *         Nothing is held on failure.
  *
@@ -115,7 +145,7 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes
                                                       struct nvirt_vmx_vcpu **vcpu);
 
 /**
- * Ends a vCPU object: unpins and frees all it holds. L1's current VMCS is written back first.
+ * Ends a vCPU object: unpins and frees all it holds. L1's active VMCSs are written back first.
  * vmcs01 is VMCLEARed and the host's again.
  * @param vcpu the object; its memory is the host's again after any answer but NULL and STATE.
  * @param cpu context of the CPU the vCPU is bound to, where this call must run; may be null when it
@@ -128,6 +158,21 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu,
                                                          struct nvirt_port_cpu *cpu);
+
+/**
+ * Asks for a flush that the host's own doings make necessary: it changed its second stage for L1 (the
+ * root of level 1), emulated what flushes a guest's TLB, or a flush queue of its overflowed. It is
+ * due before what it names is next used, whatever level runs until then, and the vCPU is made to
+ * leave its guest so that it comes through nvirt_vmx_prepare(). docs/tlb.md.
+ * @param vcpu the vCPU.
+ * @param level 1: L1; 2: all L2s. Of no meaning for NVIRT_TLB_REQUEST_EVERYTHING.
+ * @param kind what to flush.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (level or kind).
+ *
+ * Any CPU at any time, during other calls on the vCPU too. Does not wait.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_request_flush(struct nvirt_vmx_vcpu *vcpu, uint32_t level,
+                                                         enum nvirt_tlb_request kind);
 
 /**
  * The level that runs next, or ran last.
@@ -169,13 +214,34 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_read(struct nvirt_vmx_vcpu *vcpu,
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such field, or not on this CPU; level; a
  *         read-only field; a level-2 field that is no guest state); NVIRT_ERR_CAPABILITY (a control
  *         of level 1 that nvirt could not keep in force while L2 runs: nvirt_vmx_vcpu_init() lists
- *         them); NVIRT_ERR_STATE (level 2 without L2; not a vCPU; bound to another CPU).
+ *         them); NVIRT_ERR_STATE (level 2 without L2; APIC_ACCESS_ADDR while nvirt keeps it; not a vCPU;
+ *         bound to another CPU).
  *
  * Executes no VMX instruction; not between prepare and exit.
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu,
                                                   struct nvirt_port_cpu *cpu, uint32_t level,
                                                   enum nvirt_vmcs_field field, uint64_t value);
+
+/**
+ * Has nvirt keep APIC_ACCESS_ADDR of vmcs01, for a host that backs L1's APIC by a page of L1's memory that
+ * it manages itself and may move. nvirt looks up what is behind the L1 address before L1 next runs, and
+ * again whenever the host announced a change of it by nvirt_vm_change_begin(), which kicks this vCPU
+ * for it: nvirt_vmx_prepare() answers NVIRT_ERR_RETRY until nvirt_vm_change_end(), and L1's second-stage
+ * translations are flushed with the new address. While L2 runs nothing is to be done; it is when L2 has
+ * been left. The page is not pinned, and no L2 gets at it: its accesses to that L1 address are exits with
+ * verdict L2, and an address that L1 gives away for its L2's APIC counts as one without memory there.
+ * The control "virtualize APIC accesses" stays the host's. Not part of the saved state.
+ * @param vcpu the vCPU, not between prepare and exit.
+ * @param page where L1 has its APIC, 4 KiB aligned.
+ * @param keep false: the field is the host's again, and keeps its value until the host writes it.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (between prepare and exit; not a vCPU);
+ *         NVIRT_ERR_ALIGNMENT; NVIRT_ERR_CAPABILITY when the CPU does not virtualize APIC accesses.
+ *
+ * Executes no VMX instruction. [SDM 3C "Virtualizing Memory-Mapped APIC Accesses"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_keep_apic_page(struct nvirt_vmx_vcpu *vcpu,
+                                                           nvirt_l1gpa page, bool keep);
 
 /** What the host executes next. */
 struct nvirt_vmx_run {
@@ -199,7 +265,11 @@ struct nvirt_vmx_run {
  * @param run what to execute; written on NVIRT_OK only.
  * @return NVIRT_OK with *run; NVIRT_ERR_NULL; NVIRT_ERR_STATE (not a vCPU; bound to another CPU; or
  *         L1 is shut down and was not reset); NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR, VMREAD,
- *         VMWRITE, INVEPT or INVVPID: nvirt_port_trace() has the field's encoding).
+ *         VMWRITE, INVEPT or INVVPID: nvirt_port_trace() has the field's encoding); and with
+ *         nvirt_vmx_keep_apic_page() NVIRT_ERR_RETRY (the host is changing that page: to be called
+ *         again, best after other work) or NVIRT_ERR_NO_MAPPING (nothing is there); and with
+ *         nvirt_vmx_caps_offer_activity() NVIRT_ERR_ASLEEP (there is nothing to enter:
+ *         nvirt_vmx_sleeps() tells for what L2 waits).
  *
  * Needs VMX operation. [SDM 3C "VM Entries"; "Operations that Invalidate Cached Mappings"]
  */
@@ -274,19 +344,93 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *
  * since its VMLAUNCH or VMRESUME first gets through that entry.
  * The event only waits here; nvirt_vmx_prepare() delivers it, so one handed over after a prepare
  * needs another.
+ *
+ * INIT and SIPI are for an L1 in VMX operation only; outside of it they are the host's to carry out.
+ * An INIT waits until L2 runs, which it makes leave, or until VMXOFF, after which the exit call
+ * tells the host of it; an L2 that waits for a SIPI blocks it further. A SIPI is the exit of an L2
+ * that waits for one (nvirt_vmx_caps_offer_activity()) and is lost at any other time.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
  * @param event copied during the call.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such type; an NMI's vector not 2; an
  *         exception's vector 2 or above 31; an error code wider than 15 bits, missing, or of a
- *         vector that has none); NVIRT_ERR_STATE (an interrupt or exception waits already, an NMI
- *         merges with NVIRT_OK; not a vCPU; bound to another CPU).
+ *         vector that has none; an INIT with a vector); NVIRT_ERR_STATE (an interrupt or exception
+ *         waits already, an NMI and an INIT merge with NVIRT_OK; INIT or SIPI and L1 is outside VMX
+ *         operation; not a vCPU; bound to another CPU).
  *
- * Executes no VMX instruction. [SDM 3C "Event Injection"; "Checks on VM-Entry Control Fields"]
+ * Executes no VMX instruction. [SDM 3C "Event Injection"; "Checks on VM-Entry Control Fields";
+ * "VMX Operation"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu,
                                                    struct nvirt_port_cpu *cpu,
                                                    const struct nvirt_event *event);
+
+/**
+ * Whether an interrupt of L1's was a notification of posted interrupts to the L2 that is active, and was
+ * processed. No handler of L1's runs for it: the host writes the EOI register of L1's APIC. To be asked
+ * on a host that offers posted interrupts (nvirt_vmx_caps_offer_posted()): after the prepare that
+ * follows an nvirt_vmx_inject() of an interrupt; and, on a host that passes interrupts through, after an
+ * external-interrupt exit with verdict L2, which is a notification. Elsewhere the answer is no.
+ * @param vcpu the vCPU, or null.
+ * @return true once for each.
+ *
+ * Executes no VMX instruction. [SDM 3C "Posted-Interrupt Processing"]
+ */
+NVIRT_NODISCARD bool nvirt_vmx_notified(struct nvirt_vmx_vcpu *vcpu);
+
+/**
+ * Lets the level that ran have the exception that made it exit (reason 0): for a host that intercepts one
+ * for its own sake, such as #DB and #AC against endless delivery. The event is the exit's own, so INT1,
+ * INT3 and INTO stay what they are; in whose delivery it arose counts as on a CPU. DR6, and DR7.GD of a
+ * #DB, are the host's to update before [SDM 3C "Basic VM-Exit Information"].
+ * Between an exit with verdict L1 or L2 and the next prepare, once.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (the last exit was for no exception, or another
+ *         exception waits already; between prepare and exit; not a vCPU; bound to another CPU);
+ *         NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation. [SDM 3C "Event Injection"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_reinject(struct nvirt_vmx_vcpu *vcpu,
+                                                     struct nvirt_port_cpu *cpu);
+
+/**
+ * Which of the events handed over still wait. An interrupt that L1 intercepts in L2 goes on waiting
+ * after that exit unless L1 asked for its acknowledgment, as it would in an interrupt controller; one
+ * whose delivery another event cut short waits again.
+ * @param vcpu the vCPU, or null.
+ * @return a set of NVIRT_WAITS_*; 0 for null.
+ */
+uint32_t nvirt_vmx_waits(const struct nvirt_vmx_vcpu *vcpu);
+
+/**
+ * The state in which L2 waits after nvirt_vmx_prepare() answered NVIRT_ERR_ASLEEP. The host enters
+ * nothing then and does what it does for a vCPU that halted, until an event for L1 comes, which it
+ * hands over by nvirt_vmx_inject(), or until the ticks have passed; then it prepares again.
+ * @param vcpu the vCPU, or null.
+ * @param ticks where it goes in how many TSC ticks L1's preemption timer ends the wait; all ones when
+ *        it does not, and when L2 does not sleep. May be null.
+ * @return NVIRT_VMX_ACTIVITY_SHUTDOWN: an NMI, an INIT or a machine check ends it;
+ *         NVIRT_VMX_ACTIVITY_WAIT_SIPI: a SIPI does; 0: L2 does not sleep.
+ *
+ * Executes no VMX instruction. [SDM 3C "Guest Non-Register State"; "Activity State"]
+ */
+uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t *ticks);
+
+/**
+ * Counts L1's preemption timer down for the time that L2 slept: for a host whose offer has the
+ * timer, before each prepare that follows NVIRT_ERR_ASLEEP.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param ticks how many TSC ticks have passed since that answer.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 does not sleep; not a vCPU; bound to another
+ *         CPU).
+ *
+ * Executes no VMX instruction. [SDM 3C "VMX-Preemption Timer"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_slept(struct nvirt_vmx_vcpu *vcpu,
+                                                  struct nvirt_port_cpu *cpu, uint64_t ticks);
 
 /**
  * Completes the instruction whose exit the host emulated, as the CPU would: RIP, RFLAGS.RF, the
@@ -319,9 +463,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu 
 
 /**
  * Leaves L2 and VMX operation of L1 by force (reset or INIT of the vCPU): level 1, VMXOFF, pins,
- * waiting events and a shutdown of L1's dropped, flushes recorded. L1's current VMCS is not written
- * back, because L1's memory may have been rewritten by then: as after a real reset, what its region
- * holds is chance. IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set
+ * waiting events and a shutdown of L1's dropped, flushes recorded. L1's active VMCSs are not written
+ * back, because L1's memory may have been rewritten by then: as after a real reset, what their regions
+ * hold is chance. IA32_FEATURE_CONTROL of L1 stays. L1's registers in vmcs01 are the host's to set
  * then.
  * @param vcpu the vCPU, not between an entry and its nvirt_vmx_exit().
  * @param cpu context of this CPU.
@@ -409,6 +553,53 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_ca
                                                        struct nvirt_vmx_caps *offer);
 
 /**
+ * Adds "process posted interrupts" to an offer. The CPU need not have it: nvirt processes the
+ * notifications. A host that calls this asks nvirt_vmx_notified() as told there, because a notification
+ * runs no handler of L1's that would end it.
+ * @param offer what nvirt_vmx_caps_offer() made; changed on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_CAPABILITY when it has no virtual-interrupt delivery or
+ *         does not let an exit acknowledge interrupts.
+ *
+ * Pure: any CPU, at any time. [SDM 3C "Posted-Interrupt Processing"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_posted(struct nvirt_vmx_caps *offer);
+
+/** @name MSRs that entries and exits of L1's L2s switch: a set of these bits
+ * @{ */
+#define NVIRT_VMX_SWITCH_PERF_GLOBAL 1u /**< IA32_PERF_GLOBAL_CTRL */
+#define NVIRT_VMX_SWITCH_BNDCFGS 2u     /**< IA32_BNDCFGS */
+#define NVIRT_VMX_SWITCH_PKRS 4u        /**< IA32_PKRS */
+/** @} */
+
+/**
+ * Adds to an offer the VM-entry and VM-exit controls that load, clear and save these MSRs. L1 and L2
+ * share them as they do all MSRs outside the VMCS: where L1 asks for it, a nested transition reads and
+ * writes them by nvirt_port_l1_rdmsr() and nvirt_port_l1_wrmsr(). A host that calls this lets L1 have
+ * the MSR, and its port reads and writes it as L1 would. The CPU need not have the controls. With
+ * IA32_PERF_GLOBAL_CTRL in it, vmcs01 may not load that MSR itself.
+ * @param offer what nvirt_vmx_caps_offer() made; changed on NVIRT_OK only.
+ * @param msrs a set of NVIRT_VMX_SWITCH_*.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_RANGE (no such bit); NVIRT_ERR_CAPABILITY: by the facts
+ *         of the offer L1 has no IA32_PERF_GLOBAL_CTRL, or no CR4.PKS.
+ *
+ * Pure: any CPU, at any time. [SDM 3C "VM-Exit Controls"; "VM-Entry Controls"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_msrs(struct nvirt_vmx_caps *offer,
+                                                            uint32_t msrs);
+
+/**
+ * Adds the activity states shutdown and wait-for-SIPI to an offer, for L1s that put an L2 there. A CPU
+ * in one of them would take no interrupt of the host's, so hardware is never entered: a host that calls
+ * this knows NVIRT_ERR_ASLEEP of nvirt_vmx_prepare(), and hands INITs and SIPIs that other processors
+ * of L1's send to this one over by nvirt_vmx_inject(). The CPU need not have the states.
+ * @param offer what nvirt_vmx_caps_offer() made.
+ * @return NVIRT_OK; NVIRT_ERR_NULL.
+ *
+ * Pure: any CPU, at any time. [SDM 3D "Miscellaneous Data"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_activity(struct nvirt_vmx_caps *offer);
+
+/**
  * Sets in L0's MSR bitmap the intercepts nvirt needs to hold the VMX MSRs and IA32_FEATURE_CONTROL
  * for L1, reads and writes [SDM 3C "MSR-Bitmap Address"].
  * @param msr_bitmap 4096 bytes of the host's; null does nothing.
@@ -434,6 +625,52 @@ uint64_t nvirt_vmx_cr0_owned(const struct nvirt_vmx_vcpu *vcpu);
 uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
 
 /**
+ * Writes L1's VMX state as <nvirt/state.h> lays it out. The host saves, at the same point: L1's
+ * memory; the general-purpose and extended registers, CR2 and DR0 to DR3 and DR6 of the level that
+ * runs; and of vmcs01 the guest state, CR0_SHADOW, CR4_SHADOW, IA-32e-mode guest of the entry
+ * controls, ENTRY_INTERRUPTION, ENTRY_ERROR_CODE and ENTRY_INSN_LENGTH (nvirt_vmx_read()).
+ * VMCSs of L1's that are active and not current are written back to L1's memory by this call, as a
+ * CPU may do at any time: that memory is to be saved after it.
+ * The vCPU goes on as if nothing had been asked. The host finishes with the last exit first:
+ * nothing of the exit-information fields is saved but the instruction length.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param buffer where the state goes, any alignment; its contents mean nothing after any answer but
+ *        NVIRT_OK.
+ * @param bytes how many there are; NVIRT_STATE_MAX_BYTES always suffice.
+ * @param used how many the state takes; written on NVIRT_OK and NVIRT_ERR_SIZE.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_SIZE (bytes below *used); NVIRT_ERR_STATE (between
+ *         prepare and exit; not a vCPU; bound to another CPU); NVIRT_ERR_HARDWARE (VMPTRLD, VMCLEAR
+ *         or VMREAD).
+ *
+ * Needs VMX operation.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_save(struct nvirt_vmx_vcpu *vcpu,
+                                                 struct nvirt_port_cpu *cpu, void *buffer,
+                                                 size_t bytes, size_t *used);
+
+/**
+ * Gives a vCPU the VMX state that nvirt_vmx_save() wrote, on this machine or another whose offer is
+ * the same or larger. The vCPU is fresh or reset, L1's memory and vmcs01 are what they were at the
+ * save: an active L2 is checked and put together from both. What vmcs01 has of the host's own
+ * (controls, host state) is as for any run.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param buffer the state, any alignment; not to change during the call.
+ * @param bytes its length, exactly as saved.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L1 is in VMX operation: nvirt_vmx_reset()
+ *         first; between prepare and exit; not a vCPU; bound to another CPU); NVIRT_ERR_DATA
+ *         (damaged, another version or vendor, or state that L1 cannot have come to on this vCPU);
+ *         NVIRT_ERR_NO_PAGE (no page for L2's second-stage tables); NVIRT_ERR_HARDWARE (VMPTRLD,
+ *         VMCLEAR or VMREAD). L1's state is untouched then, and the call may be made again.
+ *
+ * Needs VMX operation.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_restore(struct nvirt_vmx_vcpu *vcpu,
+                                                    struct nvirt_port_cpu *cpu, const void *buffer,
+                                                    size_t bytes);
+
+/**
  * Copies from a linear address of L1 (its segmentation is the caller's business), through its
  * paging, as a supervisor read that SMAP does not stop. For hosts that must look at L1's
  * instruction bytes.
@@ -452,6 +689,25 @@ uint64_t nvirt_vmx_cr4_owned(const struct nvirt_vmx_vcpu *vcpu);
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_l1_read_linear(struct nvirt_vmx_vcpu *vcpu,
                                                            struct nvirt_port_cpu *cpu,
                                                            nvirt_gva from, void *to, size_t bytes);
+
+/**
+ * The bytes at CS:RIP of the level that runs, through its paging and, for an L2 with EPT, through
+ * EPT12: for a host that emulates an access of L1's or L2's to a device. To be called between
+ * nvirt_vmx_exit() and the next prepare.
+ * @param vcpu the vCPU.
+ * @param cpu context of this CPU.
+ * @param bytes where they go: room for NVIRT_VMX_INSN_MAX; undefined unless NVIRT_OK.
+ * @param count how many there are: fewer than NVIRT_VMX_INSN_MAX when the next page cannot be read;
+ *        written on NVIRT_OK only.
+ * @return NVIRT_OK with *count; NVIRT_ERR_NULL; NVIRT_ERR_NO_MAPPING (nothing at CS:RIP can be read);
+ *         NVIRT_ERR_STATE (between prepare and exit; not a vCPU; bound to another CPU);
+ *         NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ *
+ * Needs VMX operation.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_insn_bytes(struct nvirt_vmx_vcpu *vcpu,
+                                                       struct nvirt_port_cpu *cpu, uint8_t *bytes,
+                                                       uint32_t *count);
 
 NVIRT_END_DECLS
 

@@ -72,6 +72,31 @@ bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t b
            !overlaps(memory, l1gpa, bytes) && is_ram(memory, l1gpa, bytes);
 }
 
+bool bm_accessible_around(const struct bm_memory *memory, uint64_t l1gpa, uint64_t *base,
+                          uint64_t *size)
+{
+    uint64_t hidden_end = memory->hidden_base + memory->hidden_size;
+
+    if (!bm_is_accessible(memory, l1gpa, 1))
+        return false;
+    for (uint32_t i = 0; i < memory->ram_count; i++) {
+        uint64_t from = memory->ram[i].base;
+        uint64_t to = from + memory->ram[i].size;
+
+        if (l1gpa < from || l1gpa >= to)
+            continue;
+        if (to > memory->reachable)
+            to = memory->reachable;
+        if (l1gpa < memory->hidden_base && memory->hidden_base < to)
+            to = memory->hidden_base;
+        if (l1gpa >= hidden_end && from < hidden_end)
+            from = hidden_end;
+        *base = from;
+        *size = to - from;
+    }
+    return true;
+}
+
 #define ROM_BASE UINT64_C(0xc0000)
 #define ROM_END UINT64_C(0x100000)
 

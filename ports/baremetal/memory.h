@@ -58,4 +58,9 @@ bool bm_is_accessible(const struct bm_memory *memory, uint64_t l1gpa, uint64_t b
  * L1's may stand. Reading a ROM does nothing else. */
 bool bm_is_readable(const struct bm_memory *memory, uint64_t l1gpa, uint64_t bytes);
 
+/* The largest stretch of memory around `l1gpa` that bm_is_accessible(), for a caller that remembers
+ * it: it does not change. False when there is none. */
+bool bm_accessible_around(const struct bm_memory *memory, uint64_t l1gpa, uint64_t *base,
+                          uint64_t *size);
+
 #endif

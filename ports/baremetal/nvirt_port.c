@@ -5,6 +5,8 @@
  */
 #include "nvirt_port.h"
 
+#include <nvirt/x86.h>
+
 #include "rt/rt.h"
 
 #define ALL_ACCESS (NVIRT_ACCESS_READ | NVIRT_ACCESS_WRITE | NVIRT_ACCESS_EXECUTE)
@@ -112,26 +114,89 @@ static bool single(uint64_t address, size_t bytes)
     return (bytes == 8 || bytes == 4) && address % bytes == 0;
 }
 
-enum nvirt_status nvirt_port_l1_read(struct nvirt_port_vm *vm, nvirt_l1gpa from, void *to,
-                                     size_t bytes)
+#define WORD UINT64_C(8)
+
+static inline bool in_window(const struct nvirt_port_vm *vm, uint64_t address, size_t bytes)
 {
-    if (!bm_is_readable(vm->memory, from.value, bytes))
+    uint64_t offset = address - vm->window_base;
+
+    return offset < vm->window_size && bytes <= vm->window_size - offset;
+}
+
+/* Bounds of the window are made multiples of a word: an aligned word that begins in it lies in it. */
+static void find_window(struct nvirt_port_vm *vm, uint64_t address)
+{
+    uint64_t base, size, spare;
+
+    if (!bm_accessible_around(vm->memory, address, &base, &size))
+        return;
+    spare = -base % WORD;
+    if (size < spare)
+        return;
+    vm->window_base = base + spare;
+    vm->window_size = (size - spare) & ~(WORD - 1);
+}
+
+/* Nearly all accesses fall into one stretch of memory: it is looked for once. */
+static bool is_accessible(struct nvirt_port_vm *vm, uint64_t address, size_t bytes)
+{
+    if (in_window(vm, address, bytes))
+        return true;
+    if (!bm_is_accessible(vm->memory, address, bytes))
+        return false;
+    find_window(vm, address);
+    return true;
+}
+
+static bool is_readable(struct nvirt_port_vm *vm, uint64_t address, size_t bytes)
+{
+    return in_window(vm, address, bytes) || is_accessible(vm, address, bytes) ||
+           bm_is_readable(vm->memory, address, bytes);
+}
+
+NVIRT_NOINLINE static enum nvirt_status read_any(struct nvirt_port_vm *vm, uint64_t from, void *to,
+                                                 size_t bytes)
+{
+    if (!is_readable(vm, from, bytes))
         return NVIRT_ERR_NO_MAPPING;
-    if (single(from.value, bytes)) {
-        uint64_t word = bytes == 8 ? *(volatile uint64_t *)from.value
-                                   : *(volatile uint32_t *)from.value;
+    if (single(from, bytes)) {
+        uint64_t word = bytes == 8 ? *(volatile uint64_t *)from : *(volatile uint32_t *)from;
 
         memcpy(to, &word, bytes);
         return NVIRT_OK;
     }
-    copy(to, (const volatile uint8_t *)from.value, bytes);
+    copy(to, (const volatile uint8_t *)from, bytes);
     return NVIRT_OK;
+}
+
+static inline bool word_in_window(const struct nvirt_port_vm *vm, uint64_t address)
+{
+    return address % WORD == 0 && address - vm->window_base < vm->window_size;
+}
+
+/* Entries of page tables and the like: small enough to become part of who asks. */
+enum nvirt_status nvirt_port_l1_read(struct nvirt_port_vm *vm, nvirt_l1gpa from, void *to,
+                                     size_t bytes)
+{
+    uint64_t word;
+
+    if (bytes == 8 && word_in_window(vm, from.value)) {
+        word = *(volatile uint64_t *)from.value;
+        __builtin_memcpy(to, &word, 8);
+        return NVIRT_OK;
+    }
+    if (bytes == 4 && word_in_window(vm, from.value)) {
+        word = *(volatile uint32_t *)from.value;
+        __builtin_memcpy(to, &word, 4);
+        return NVIRT_OK;
+    }
+    return read_any(vm, from.value, to, bytes);
 }
 
 enum nvirt_status nvirt_port_l1_write(struct nvirt_port_vm *vm, nvirt_l1gpa to, const void *from,
                                       size_t bytes)
 {
-    if (!bm_is_accessible(vm->memory, to.value, bytes))
+    if (!is_accessible(vm, to.value, bytes))
         return NVIRT_ERR_NO_MAPPING;
     if (single(to.value, bytes)) {
         uint64_t word = 0;
@@ -151,7 +216,7 @@ enum nvirt_status nvirt_port_l1_compare_exchange(struct nvirt_port_vm *vm, nvirt
                                                  size_t bytes, uint64_t *expected, uint64_t desired)
 {
     if ((bytes != 4 && bytes != 8) || word.value % bytes != 0 ||
-        !bm_is_accessible(vm->memory, word.value, bytes))
+        !is_accessible(vm, word.value, bytes))
         return NVIRT_ERR_NO_MAPPING;
     if (bytes == 8) {
         __atomic_compare_exchange_n((uint64_t *)word.value, expected, desired, false,
@@ -166,7 +231,21 @@ enum nvirt_status nvirt_port_l1_compare_exchange(struct nvirt_port_vm *vm, nvirt
     return NVIRT_OK;
 }
 
-/* ---- MSRs, messages ---- */
+/* ---- registers of L1, messages ---- */
+
+/* The host leaves the register alone; to read it takes CR4.PKE, which L1 has set for itself only. */
+uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu)
+{
+    uint64_t cr4 = rt_read_cr4();
+    uint32_t pkru, zero;
+
+    (void)vm;
+    (void)cpu;
+    rt_write_cr4(cr4 | NVIRT_CR4_PKE);
+    __asm__ volatile("rdpkru" : "=a"(pkru), "=d"(zero) : "c"(0));
+    rt_write_cr4(cr4);
+    return pkru;
+}
 
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
                                       uint32_t msr, uint64_t *value)

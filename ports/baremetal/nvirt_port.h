@@ -15,6 +15,7 @@ struct nvirt_port_vm {
     struct bm_memory *memory;
     struct bm_pool *pool;
     uint64_t sequence; /* bm_port_memory_changed() moves it on */
+    uint64_t window_base, window_size; /* memory of L1 around the last access; size 0: not known */
     /* What L1's RDMSR and WRMSR would do at CPL 0; false for #GP. */
     bool (*rdmsr)(uint32_t msr, uint64_t *value);
     bool (*wrmsr)(uint32_t msr, uint64_t value);

@@ -23,7 +23,16 @@ bool bm_svm_enable(uint64_t host_save, uint64_t host_state);
  * the guest except RAX and RSP, which the VMCB holds, come from and go to `gprs`.
  * [APM 2 "VMRUN Instruction"]
  */
-void bm_svm_enter(struct nvirt_gprs *gprs, uint64_t run, uint64_t state, bool host_if);
+static inline void bm_svm_enter(struct nvirt_gprs *gprs, uint64_t run, uint64_t state, bool host_if)
+{
+    uint64_t interrupts = host_if;
+
+    __asm__ volatile("call bm_svm_switch"
+                     : "+D"(gprs), "+S"(run), "+d"(state), "+c"(interrupts)
+                     :
+                     : "rax", "rbx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                       "memory", "cc");
+}
 
 /* Gives FS, GS, TR, LDTR and the SYSCALL MSRs their values of bm_svm_enable() back. */
 void bm_svm_load_host_state(uint64_t host_state);

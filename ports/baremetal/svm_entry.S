@@ -7,17 +7,13 @@
  */
         .text
         .balign 64
-        .globl bm_svm_enter
-        .hidden bm_svm_enter
-        .type bm_svm_enter, @function
-/* rdi: struct nvirt_gprs, rsi: VMCB to run, rdx: VMCB of the shared state, ecx: host IF */
-bm_svm_enter:
-        pushq   %rbx
+        .globl bm_svm_switch
+        .hidden bm_svm_switch
+        .type bm_svm_switch, @function
+/* rdi: struct nvirt_gprs, rsi: VMCB to run, rdx: VMCB of the shared state, ecx: host IF. All registers
+ * but RBP and RSP are lost: the caller says so to the compiler, which saves what it needs. */
+bm_svm_switch:
         pushq   %rbp
-        pushq   %r12
-        pushq   %r13
-        pushq   %r14
-        pushq   %r15
         pushq   %rdx
         pushq   %rdi
 
@@ -44,7 +40,6 @@ bm_svm_enter:
         movq    7*8(%rdi), %rdi
         vmrun   %rax
         cli
-        cld
         movq    (%rsp), %rax
         movq    %rcx, 1*8(%rax)
         movq    %rdx, 2*8(%rax)
@@ -64,13 +59,8 @@ bm_svm_enter:
         vmsave  %rax
 
         addq    $16, %rsp
-        popq    %r15
-        popq    %r14
-        popq    %r13
-        popq    %r12
         popq    %rbp
-        popq    %rbx
         ret
-        .size bm_svm_enter, . - bm_svm_enter
+        .size bm_svm_switch, . - bm_svm_switch
 
         .section .note.GNU-stack, "", @progbits

@@ -14,9 +14,9 @@
 #define CPUID_1_ECX_XSAVE (1u << 26)
 
 extern const char bm_vmx_window[], bm_vmx_window_end[], bm_vmx_abort[], bm_vmx_exit[];
-extern char bm_vmx_block[];
+extern char bm_vmx_top[];
 
-/* Set by the NMI hook, looked at by bm_vmx_enter(). */
+/* Set by the NMI hook, looked at by bm_vmx_run(). */
 volatile uint8_t bm_vmx_nmi __attribute__((visibility("hidden")));
 
 static const char *control_missing(void)
@@ -75,7 +75,7 @@ uint64_t bm_vmx_host_rip(void)
 
 uint64_t bm_vmx_host_rsp(void)
 {
-    return (uint64_t)bm_vmx_block;
+    return (uint64_t)bm_vmx_top;
 }
 
 bool bm_vmx_enable(uint64_t vmxon)

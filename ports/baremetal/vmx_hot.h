@@ -8,101 +8,100 @@
 
 #include <nvirt/port_hot.h>
 
-/* Outcome of the instruction whose CF and ZF were caught by SETC and SETZ. */
-static inline enum nvirt_hw bm_vmx_outcome_of(uint8_t carry, uint8_t zero)
+/* Outcome of an instruction: one jump (JBE) tells success, CF then tells the two failures apart. */
+static inline enum nvirt_hw bm_vmx_outcome_of(bool failed, bool carry)
 {
-    if (carry != 0) {
-        return NVIRT_HW_VMFAIL_INVALID;
+    if (__builtin_expect(!failed, 1)) {
+        return NVIRT_HW_OK;
     }
-    return zero != 0 ? NVIRT_HW_VMFAIL_VALID : NVIRT_HW_OK;
+    return carry ? NVIRT_HW_VMFAIL_INVALID : NVIRT_HW_VMFAIL_VALID;
 }
 
 static inline enum nvirt_hw nvirt_port_vmread(struct nvirt_port_cpu *cpu, uint32_t encoding,
                                               uint64_t *value)
 {
     uint64_t result;
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("vmread %3, %0\n\tsetc %1\n\tsetz %2"
-                     : "=r"(result), "=qm"(carry), "=qm"(zero)
-                     : "r"((uint64_t)encoding)
-                     : "cc");
-    if ((carry | zero) == 0) {
+    __asm__ volatile("vmread %3, %0"
+                     : "=r"(result), "=@ccbe"(failed), "=@ccc"(carry)
+                     : "r"((uint64_t)encoding));
+    if (__builtin_expect(!failed, 1)) {
         *value = result;
     }
-    return bm_vmx_outcome_of(carry, zero);
+    return bm_vmx_outcome_of(failed, carry);
 }
 
+/* The VMCS is no memory of the program's: nothing has to be written back or read anew for it. */
 static inline enum nvirt_hw nvirt_port_vmwrite(struct nvirt_port_cpu *cpu, uint32_t encoding,
                                                uint64_t value)
 {
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("vmwrite %3, %2\n\tsetc %0\n\tsetz %1"
-                     : "=qm"(carry), "=qm"(zero)
-                     : "r"((uint64_t)encoding), "r"(value)
-                     : "cc", "memory");
-    return bm_vmx_outcome_of(carry, zero);
+    __asm__ volatile("vmwrite %3, %2"
+                     : "=@ccbe"(failed), "=@ccc"(carry)
+                     : "r"((uint64_t)encoding), "rm"(value));
+    return bm_vmx_outcome_of(failed, carry);
 }
 
 static inline enum nvirt_hw nvirt_port_vmptrld(struct nvirt_port_cpu *cpu, nvirt_hpa vmcs)
 {
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("vmptrld %2\n\tsetc %0\n\tsetz %1"
-                     : "=qm"(carry), "=qm"(zero)
+    __asm__ volatile("vmptrld %2"
+                     : "=@ccbe"(failed), "=@ccc"(carry)
                      : "m"(vmcs.value)
-                     : "cc", "memory");
-    return bm_vmx_outcome_of(carry, zero);
+                     : "memory");
+    return bm_vmx_outcome_of(failed, carry);
 }
 
 static inline enum nvirt_hw nvirt_port_vmclear(struct nvirt_port_cpu *cpu, nvirt_hpa vmcs)
 {
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("vmclear %2\n\tsetc %0\n\tsetz %1"
-                     : "=qm"(carry), "=qm"(zero)
+    __asm__ volatile("vmclear %2"
+                     : "=@ccbe"(failed), "=@ccc"(carry)
                      : "m"(vmcs.value)
-                     : "cc", "memory");
-    return bm_vmx_outcome_of(carry, zero);
+                     : "memory");
+    return bm_vmx_outcome_of(failed, carry);
 }
 
 static inline enum nvirt_hw nvirt_port_invept(struct nvirt_port_cpu *cpu, uint64_t type,
                                               uint64_t eptp)
 {
     const uint64_t descriptor[2] = {eptp, 0};
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("invept %2, %3\n\tsetc %0\n\tsetz %1"
-                     : "=qm"(carry), "=qm"(zero)
+    __asm__ volatile("invept %2, %3"
+                     : "=@ccbe"(failed), "=@ccc"(carry)
                      : "m"(descriptor), "r"(type)
-                     : "cc", "memory");
-    return bm_vmx_outcome_of(carry, zero);
+                     : "memory");
+    return bm_vmx_outcome_of(failed, carry);
 }
 
 static inline enum nvirt_hw nvirt_port_invvpid(struct nvirt_port_cpu *cpu, uint64_t type,
                                                uint16_t vpid, nvirt_gva address)
 {
     const uint64_t descriptor[2] = {vpid, address.value};
-    uint8_t carry;
-    uint8_t zero;
+    bool failed;
+    bool carry;
 
     (void)cpu;
-    __asm__ volatile("invvpid %2, %3\n\tsetc %0\n\tsetz %1"
-                     : "=qm"(carry), "=qm"(zero)
+    __asm__ volatile("invvpid %2, %3"
+                     : "=@ccbe"(failed), "=@ccc"(carry)
                      : "m"(descriptor), "r"(type)
-                     : "cc", "memory");
-    return bm_vmx_outcome_of(carry, zero);
+                     : "memory");
+    return bm_vmx_outcome_of(failed, carry);
 }
 
 #endif

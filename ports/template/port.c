@@ -103,7 +103,14 @@ enum nvirt_status nvirt_port_l1_compare_exchange(struct nvirt_port_vm *vm, nvirt
     return NVIRT_ERR_NO_MAPPING;
 }
 
-/* ---- MSRs of L1 ---- */
+/* ---- registers of L1 ---- */
+
+uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu)
+{
+    (void)vm;
+    (void)cpu;
+    return 0;
+}
 
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
                                       uint32_t msr, uint64_t *value)

@@ -13,6 +13,7 @@
 #define ENTRY_A NVIRT_BIT(8)
 #define ENTRY_D NVIRT_BIT(9)
 #define RIGHTS_ALL (NVIRT_ACCESS_READ | NVIRT_ACCESS_WRITE | NVIRT_ACCESS_EXECUTE)
+#define FETCHES (NVIRT_ACCESS_EXECUTE | NVI_EPT_USER_EXECUTE)
 
 struct nvi_mmu_key nvi_ept_key(uint64_t eptp12)
 {
@@ -36,22 +37,33 @@ struct nvi_mmu_key nvi_ept_direct_key(uint64_t apart)
 enum nvirt_status nvi_ept_root(struct nvi_mmu *mmu, const struct nvi_mmu_key *key,
                                struct nvi_mmu_root **root)
 {
-    uint8_t levels = (uint8_t)(key->role & NVI_ROLE_LEVELS);
-
     /* All rights in links: the leaf alone decides. A in links spares hardware the locked update;
      * without A/D in the EPTP the bit is ignored. */
-    return nvi_mmu_root_get(mmu, key, levels, RIGHTS_ALL | ENTRY_A, root);
+    struct nvi_mmu_shape shape = { .link = RIGHTS_ALL | ENTRY_A,
+                                   .levels = (uint8_t)(key->role & NVI_ROLE_LEVELS) };
+
+    shape.kind = (key->role & NVI_ROLE_DIRECT) != 0 ? NVI_SHADOW_SPLIT : NVI_SHADOW_TABLE;
+    if ((key->role & NVI_ROLE_AD) != 0)
+        shape.soft = ENTRY_A | ENTRY_D;
+    if ((key->role & NVI_ROLE_MODE_EXECUTE) != 0)
+        shape.link |= NVI_EPT_USER_EXECUTE;
+    return nvi_mmu_root_get(mmu, key, &shape, root);
 }
 
 uint64_t nvi_ept_eptp02(const struct nvi_ept_config *config, const struct nvi_mmu_root *root)
 {
-    uint64_t eptp = root->table.value | (uint64_t)(root->levels - 1u) << EPTP_LEVELS_SHIFT;
+    uint64_t eptp = root->table.value | (uint64_t)(root->shape.levels - 1u) << EPTP_LEVELS_SHIFT;
 
     if (config->cpu_wb)
         eptp |= EPTP_WB;
     if ((root->key.role & NVI_ROLE_AD) != 0)
         eptp |= EPTP_AD;
     return eptp;
+}
+
+static bool is_mode_based(const struct nvi_mmu_root *root)
+{
+    return (root->key.role & NVI_ROLE_MODE_EXECUTE) != 0;
 }
 
 /*
@@ -61,53 +73,140 @@ uint64_t nvi_ept_eptp02(const struct nvi_ept_config *config, const struct nvi_mm
  */
 static uint32_t attempted(const struct nvi_mmu_root *root, uint64_t *qualification)
 {
+    uint32_t access;
+
     if ((*qualification & RIGHTS_ALL) == 0) {
         *qualification |= NVI_EPT_QUAL_READ;
         if ((root->key.role & NVI_ROLE_AD) != 0 && (*qualification & NVI_EPT_QUAL_LINEAR) != 0 &&
             (*qualification & NVI_EPT_QUAL_FINAL) == 0)
             *qualification |= NVI_EPT_QUAL_WRITE;
     }
-    return (uint32_t)(*qualification & RIGHTS_ALL);
+    access = (uint32_t)(*qualification & RIGHTS_ALL);
+    if (is_mode_based(root) && (access & NVIRT_ACCESS_EXECUTE) != 0 &&
+        (*qualification & NVI_EPT_QUAL_USER) != 0)
+        access ^= FETCHES;
+    return access;
 }
 
 /*
  * Qualification for L1: what was tried and which address it was for come from hardware, the rights
  * from EPT12; bits of features not offered stay 0.
  */
-static uint64_t reflected(uint64_t qualification, uint32_t rights)
+static uint64_t reflected(const struct nvi_ept_config *config, uint64_t qualification,
+                          uint32_t rights)
 {
+    const uint64_t final = NVI_EPT_QUAL_LINEAR | NVI_EPT_QUAL_FINAL;
     uint64_t kept = qualification & (RIGHTS_ALL | NVI_EPT_QUAL_LINEAR);
 
     if ((kept & NVI_EPT_QUAL_LINEAR) != 0)
         kept |= qualification & NVI_EPT_QUAL_FINAL;
-    return kept | (uint64_t)rights << NVI_EPT_QUAL_RIGHTS_SHIFT;
+    if (config->advanced_info && (kept & final) == final)
+        kept |= qualification & NVI_EPT_QUAL_ADVANCED;
+    return kept | nvi_ept_told_rights(rights);
 }
 
 /*
  * Rights that hardware may be given: those both sides grant. No write before L1's dirty flag is
- * set, and no combination that EPT02 could not hold, whatever the host granted.
+ * set, and no combination that EPT02 could not hold, whatever the host granted. The host's right to
+ * execute is one for both modes.
  */
 static uint32_t composed_rights(const struct nvi_ept_config *config, const struct nvi_ept_out *walk,
                                 uint32_t host)
 {
-    uint32_t rights = walk->rights & host;
+    uint32_t rights =
+        walk->rights & (host | ((host & NVIRT_ACCESS_EXECUTE) != 0 ? NVI_EPT_USER_EXECUTE : 0u));
 
     if (!walk->dirty)
         rights &= ~NVIRT_ACCESS_WRITE;
     if ((rights & NVIRT_ACCESS_READ) == 0)
-        rights &= config->execute_only ? NVIRT_ACCESS_EXECUTE : 0u;
+        rights &= config->execute_only ? FETCHES : 0u;
     return rights;
+}
+
+/* The APIC-access page that L1 gave the L2s of this root, bit 0 set; 0 when it gave none. */
+static uint64_t apic_page_of(const struct nvi_mmu_root *root)
+{
+    return (root->key.role & NVI_ROLE_DIRECT) != 0 ? root->key.table : root->key.pat;
+}
+
+/* Both lie in one page of @level. */
+static bool same_page(uint64_t a, uint64_t b, uint32_t level)
+{
+    return (a ^ b) >> (12 + 9 * (level - 1)) == 0;
+}
+
+/* The highest level, up to @level, at which a page around @l1gpa does not hold @apart, if there is one:
+ * level 1 always will do. */
+static uint32_t level_beside(uint64_t l1gpa, uint64_t apart, uint32_t level)
+{
+    while (apart != 0 && level > 1 && same_page(l1gpa, apart, level))
+        level--;
+    return level;
+}
+
+/* L1 gave an address without memory. L2 never gets to what is there, so any page will do. */
+static enum nvi_fault stand_in(struct nvi_mmu *mmu, nvirt_l1gpa l1gpa,
+                               struct nvirt_translation *host, struct nvi_mmu_leaf *leaf)
+{
+    leaf->changes = nvi_mmu_host_changes(mmu->vm);
+    if (nvi_mmu_host_changing(mmu->vm, l1gpa))
+        return NVI_FAULT_RETRY;
+    leaf->level = 1;
+    host->rights = RIGHTS_ALL;
+    host->memory_type = NVIRT_MEMORY_WB;
+    host->sequence = nvirt_port_sequence(mmu->vm->port);
+    return NVI_FAULT_INSTALLED;
+}
+
+/*
+ * Where the memory of a leaf really is. L1's APIC-access page gets a leaf of its own, because the
+ * control is sure to apply to 4-KByte pages only [SDM 3C "Issues Pertaining to Page Size and TLB
+ * Management"], and leads to what vmcs02 has as APIC-access address. The page that the host manages
+ * for L1's own APIC is L1's: to L2 it is an address without memory, which the host emulates.
+ */
+static enum nvi_fault translate(struct nvi_mmu *mmu, const struct nvi_mmu_root *root,
+                                const struct nvi_ept_config *config, uint32_t access,
+                                const struct nvi_ept_out *walk, struct nvirt_translation *host,
+                                struct nvi_mmu_leaf *leaf)
+{
+    uint32_t max_level = config->cpu_1g ? 3 : config->cpu_2m ? 2 : 1;
+    uint64_t apic = apic_page_of(root);
+    bool is_apic = apic != 0 && same_page(walk->l1gpa.value, apic, 1);
+    enum nvi_fault result;
+
+    if (config->host_apic_at != 0 && same_page(walk->l1gpa.value, config->host_apic_at, 1))
+        return NVI_FAULT_HOST;
+    max_level = level_beside(walk->l1gpa.value, apic, max_level);
+    max_level = level_beside(walk->l1gpa.value, config->host_apic_at, max_level);
+    if (is_apic && !config->apic_is_l1s) {
+        result = stand_in(mmu, walk->l1gpa, host, leaf);
+    } else {
+        result = nvi_mmu_translate(mmu, walk->l1gpa, walk->size, max_level, access, host,
+                                   &leaf->level, &leaf->changes);
+        while (result == NVI_FAULT_INSTALLED && config->host_apic != 0 &&
+               same_page(host->hpa.value, config->host_apic, leaf->level)) {
+            if (leaf->level == 1)
+                return NVI_FAULT_HOST;
+            result = nvi_mmu_translate(mmu, walk->l1gpa, walk->size, leaf->level - 1, access, host,
+                                       &leaf->level, &leaf->changes);
+        }
+    }
+    if (is_apic)
+        host->hpa = nvirt_hpa_make(config->apic_page & NVI_MMU_ADDRESS);
+    return result;
 }
 
 static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                            const struct nvi_ept_config *config, nvirt_l2gpa l2gpa, uint32_t access,
                            const struct nvi_ept_out *walk)
 {
-    uint32_t max_level = config->cpu_1g ? 3 : config->cpu_2m ? 2 : 1;
-    struct nvi_mmu_leaf leaf = { .grants = RIGHTS_ALL | ENTRY_A | ENTRY_D };
+    struct nvi_mmu_leaf leaf = { .path = walk->path,
+                                 .l1gpa = walk->l1gpa,
+                                 .grants = RIGHTS_ALL | FETCHES | ENTRY_A | ENTRY_D };
     struct nvirt_translation host;
-    enum nvi_fault result =
-        nvi_mmu_translate(mmu, walk->l1gpa, walk->size, max_level, access, &host, &leaf.level);
+    uint32_t of_host = (access & RIGHTS_ALL) |
+                       ((access & NVI_EPT_USER_EXECUTE) != 0 ? NVIRT_ACCESS_EXECUTE : 0u);
+    enum nvi_fault result = translate(mmu, root, config, of_host, walk, &host, &leaf);
     uint32_t rights;
 
     if (result != NVI_FAULT_INSTALLED)
@@ -132,14 +231,16 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
 
 enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                              const struct nvi_ept_config *config, uint64_t qualification,
-                             nvirt_l2gpa l2gpa, struct nvi_ept_verdict *verdict)
+                             nvirt_l2gpa l2gpa, struct nvi_ept_log *log,
+                             struct nvi_ept_verdict *verdict)
 {
     uint32_t access = attempted(root, &qualification);
     struct nvi_ept_out walk;
 
     verdict->qualification = 0;
+    verdict->convertible = false;
     verdict->l1gpa = nvirt_l1gpa_make(0);
-    switch (nvi_ept_walk(mmu->vm, config, &root->key, l2gpa, access, &walk)) {
+    switch (nvi_ept_walk(mmu->vm, config, &root->key, l2gpa, access, log, &walk)) {
     case NVI_EPT_OK:
         verdict->l1gpa = walk.l1gpa;
         return fill(mmu, root, config, l2gpa, access, &walk);
@@ -149,11 +250,15 @@ enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
         if ((root->key.role & NVI_ROLE_DIRECT) != 0)
             return NVI_FAULT_HOST;
         mmu->stats->shadow_reflected++;
-        verdict->qualification = reflected(qualification, walk.rights);
+        verdict->qualification = reflected(config, qualification, walk.rights);
+        verdict->convertible = walk.convertible;
         return NVI_FAULT_REFLECT;
     case NVI_EPT_MISCONFIG:
         mmu->stats->shadow_reflected++;
         return NVI_FAULT_REFLECT_MISCONFIG;
+    case NVI_EPT_LOG_FULL:
+        mmu->stats->shadow_reflected++;
+        return NVI_FAULT_REFLECT_LOG_FULL;
     case NVI_EPT_RETRY:
         break;
     }

@@ -12,7 +12,8 @@
 #include "mmu/mmu.h"
 #include "paging/paging.h"
 
-/** What is offered to L1 and what the CPU has. Constant for the life of a vCPU. */
+/** What is offered to L1 and what the CPU has: constant for the life of a vCPU. Then the pages that
+ *  stand apart, as they are now; addresses with bit 0 set, 0 for none. */
 struct nvi_ept_config {
     uint8_t physical_bits; /**< Of L1: table bits above are reserved. */
     bool execute_only;     /**< Offered to L1, only if the CPU has it. */
@@ -21,18 +22,47 @@ struct nvi_ept_config {
     bool cpu_2m;           /**< The CPU has it: usable in EPT02. */
     bool cpu_1g;
     bool cpu_wb;           /**< The CPU takes write-back EPT tables (else uncached). */
+    bool advanced_info;    /**< Offered to L1, only if the CPU has it: bits 11:9 of a qualification. */
+    bool apic_is_l1s;      /**< apic_page is L1's own, pinned; else a page that stands for it. */
+    uint64_t apic_page;    /**< hpa that vmcs02 has as its APIC-access address. Which page of L1's that
+                                is stands in the root's key. */
+    uint64_t host_apic;    /**< hpa of the page that the host manages for L1's own APIC, */
+    uint64_t host_apic_at; /**< and where L1 has it, if that is known. */
 };
+
+/**
+ * A fetch from a user-mode linear address, beside NVIRT_ACCESS_*, which NVIRT_ACCESS_EXECUTE is not
+ * where the role has NVI_ROLE_MODE_EXECUTE: then it is one from a supervisor-mode address. A linear
+ * address is of user mode when L2's own tables make it one, or L2 does not page
+ * [SDM 3C "EPT Translation Mechanism"]. The same bit as in an entry.
+ */
+#define NVI_EPT_USER_EXECUTE 0x400u
 
 /** Bits of the exit qualification of an EPT violation. */
 #define NVI_EPT_QUAL_READ NVIRT_BIT(0)
 #define NVI_EPT_QUAL_WRITE NVIRT_BIT(1)
 #define NVI_EPT_QUAL_FETCH NVIRT_BIT(2)
 #define NVI_EPT_QUAL_RIGHTS_SHIFT 3u
+#define NVI_EPT_QUAL_USER_EXECUTABLE NVIRT_BIT(6) /**< With mode-based execute control. */
 #define NVI_EPT_QUAL_LINEAR NVIRT_BIT(7) /**< Guest linear address is valid. */
 #define NVI_EPT_QUAL_FINAL NVIRT_BIT(8)  /**< For the access itself, not for a table of L2's. */
+/** Advanced information: the linear address is of user mode, and what L2's own tables allow. */
+#define NVI_EPT_QUAL_ADVANCED NVIRT_BITS(11, 9)
+#define NVI_EPT_QUAL_USER NVIRT_BIT(9)
+#define NVI_EPT_QUAL_WRITABLE NVIRT_BIT(10)
+#define NVI_EPT_QUAL_EXECUTE_DISABLE NVIRT_BIT(11)
 #define NVI_EPT_QUAL_NMI_UNBLOCK NVIRT_BIT(12)
 
-/** Key of L1's @p eptp12. */
+/** Rights of EPT12's entries (struct nvi_ept_out) as a qualification has them: bits 6:3. */
+static inline uint64_t nvi_ept_told_rights(uint32_t rights)
+{
+    const uint32_t all = NVIRT_ACCESS_READ | NVIRT_ACCESS_WRITE | NVIRT_ACCESS_EXECUTE;
+
+    return (uint64_t)(rights & all) << NVI_EPT_QUAL_RIGHTS_SHIFT |
+           ((rights & NVI_EPT_USER_EXECUTE) != 0 ? NVI_EPT_QUAL_USER_EXECUTABLE : 0);
+}
+
+/** Key of L1's @p eptp12; NVI_ROLE_MODE_EXECUTE is the caller's to add. */
 struct nvi_mmu_key nvi_ept_key(uint64_t eptp12);
 
 /** Key of a direct root; @p apart as in struct nvi_mmu_key. */
@@ -45,28 +75,42 @@ NVIRT_NODISCARD enum nvirt_status nvi_ept_root(struct nvi_mmu *mmu, const struct
 /** EPTP that hardware runs @p root with: walk length, memory type, A/D exactly as L1's has it. */
 uint64_t nvi_ept_eptp02(const struct nvi_ept_config *config, const struct nvi_mmu_root *root);
 
+/**
+ * L1's page-modification log. It counts down, and from 0 to FFFFH when its last place was used: any
+ * index above 511 is that of a full log [SDM 3C "Page-Modification Logging"].
+ */
+struct nvi_ept_log {
+    uint64_t address; /**< L1-physical, of a page. */
+    uint16_t index;   /**< Of the place written next. */
+};
+
 /** What a fault came to, besides the verdict. */
 struct nvi_ept_verdict {
     uint64_t qualification; /**< REFLECT: for L1, bit 12 left 0 (the caller knows about NMIs).
-                                 REFLECT_MISCONFIG: 0. */
+                                 REFLECT_MISCONFIG, REFLECT_LOG_FULL: 0. */
+    bool convertible;       /**< REFLECT: as in struct nvi_ept_out. */
     nvirt_l1gpa l1gpa;      /**< HOST: the L1 address behind; also set for INSTALLED. */
 };
 
 /**
  * An EPT violation of L2 on @p root: finds out whose it is and fills the root if nobody's.
- * @param qualification of the exit; bits 2:0 say what was tried, 7 and 8 are handed on.
+ * @param qualification of the exit; bits 2:0 say what was tried, 7 and 8 are handed on, and 11:9 if
+ *        offered. With mode-based execute control the CPU has bit 9, offered or not.
+ * @param log L1's, its index moves on; null: L1 has none.
  * @return any enum nvi_fault. For REFLECT and REFLECT_MISCONFIG the guest-physical and the
  *         guest-linear address that L1 sees are those of the exit.
  */
 NVIRT_NODISCARD enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                                              const struct nvi_ept_config *config,
                                              uint64_t qualification, nvirt_l2gpa l2gpa,
+                                             struct nvi_ept_log *log,
                                              struct nvi_ept_verdict *verdict);
 
 enum nvi_ept_result {
     NVI_EPT_OK = 0,
     NVI_EPT_VIOLATION,
     NVI_EPT_MISCONFIG,
+    NVI_EPT_LOG_FULL, /**< A flag is to be set and L1's log has no place: none was. */
     NVI_EPT_RETRY /**< Entries kept changing under the A/D update. */
 };
 
@@ -74,19 +118,26 @@ enum nvi_ept_result {
 struct nvi_ept_out {
     nvirt_l1gpa l1gpa;   /**< OK: of the byte asked for. */
     uint64_t size;       /**< OK: of L1's page. */
-    uint32_t rights;     /**< OK, VIOLATION: NVIRT_ACCESS_*, AND over the entries used. */
+    uint32_t rights;     /**< OK, VIOLATION: NVIRT_ACCESS_*, with mode-based execute control also
+                              NVI_EPT_USER_EXECUTE: AND over the entries used. */
+    bool convertible;    /**< VIOLATION: the entry that decides has "suppress #VE" clear: the one that
+                              is not present, or else the leaf [SDM 3C "Convertible EPT
+                              Violations"]. */
     uint8_t memory_type; /**< OK. */
     bool ignore_pat;     /**< OK. */
     bool dirty;          /**< OK: D of the leaf is set, or A/D are off. */
+    struct nvi_mmu_path path; /**< OK: the entries used. */
 };
 
 /**
- * Walks EPT12 as hardware would, A/D update included.
- * @param key of L1's EPTP, or direct (identity). @param access NVIRT_ACCESS_*.
+ * Walks EPT12 as hardware would, update of the accessed and dirty flags and of the log included.
+ * @param key of L1's EPTP, or direct (identity). @param access as rights of *out.
+ * @param log L1's, its index moves on; null: L1 has none.
  */
 NVIRT_NODISCARD enum nvi_ept_result nvi_ept_walk(struct nvirt_vm *vm,
                                                  const struct nvi_ept_config *config,
                                                  const struct nvi_mmu_key *key, nvirt_l2gpa l2gpa,
-                                                 uint32_t access, struct nvi_ept_out *out);
+                                                 uint32_t access, struct nvi_ept_log *log,
+                                                 struct nvi_ept_out *out);
 
 #endif

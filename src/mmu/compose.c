@@ -21,11 +21,16 @@ static bool leaf_fits(uint64_t size, uint64_t l1_size, const struct nvirt_transl
 
 enum nvi_fault nvi_mmu_translate(struct nvi_mmu *mmu, nvirt_l1gpa l1gpa, uint64_t size,
                                  uint32_t max_level, uint32_t access,
-                                 struct nvirt_translation *out, uint32_t *level)
+                                 struct nvirt_translation *out, uint32_t *level, uint64_t *changes)
 {
-    enum nvirt_status status = nvirt_port_translate(mmu->vm->port, l1gpa, access, out);
     uint64_t leaf = NVIRT_PAGE_SIZE;
+    enum nvirt_status status;
 
+    /* The count first: whatever begins after it is noticed at the installation. */
+    *changes = nvi_mmu_host_changes(mmu->vm);
+    if (nvi_mmu_host_changing(mmu->vm, l1gpa))
+        return NVI_FAULT_RETRY;
+    status = nvirt_port_translate(mmu->vm->port, l1gpa, access, out);
     if (status == NVIRT_ERR_RETRY)
         return NVI_FAULT_RETRY;
     if (status != NVIRT_OK || (out->rights & access) != access)

@@ -5,122 +5,234 @@
  */
 #include "mmu/mmu_internal.h"
 
-enum nvirt_status nvi_mmu_init(struct nvi_mmu *mmu, struct nvirt_vm *vm, struct nvirt_stats *stats,
-                               struct nvi_mmu_root *roots, uint32_t capacity)
+static struct nvi_mmu_root *at(const struct nvi_mmu *mmu, nvi_mmu_slot slot)
+{
+    return slot == 0 ? NULL : &mmu->roots[slot - 1];
+}
+
+static nvi_mmu_slot slot_of(const struct nvi_mmu *mmu, const struct nvi_mmu_root *root)
+{
+    return (nvi_mmu_slot)(root - mmu->roots + 1);
+}
+
+/* An engine without roots, that gave out the numbers it gave out. */
+static void reset(struct nvi_mmu *mmu)
 {
     uint32_t i;
 
+    for (i = 0; i < NVI_MMU_ROOT_CHAINS; i++) {
+        mmu->by_key[i] = 0;
+        mmu->by_table[i] = 0;
+    }
+    mmu->uses = 0;
+    mmu->unused = 0;
+    mmu->newest_shadow = 0;
+    mmu->oldest_shadow = 0;
+    mmu->orphan = 0;
+    mmu->attention = 0;
+    for (i = mmu->capacity; i-- > 0;) {
+        mmu->roots[i] = (struct nvi_mmu_root){ .cpu = NVI_MMU_NO_CPU };
+        mmu->roots[i].place.same_key = mmu->unused;
+        mmu->unused = (nvi_mmu_slot)(i + 1);
+    }
+}
+
+enum nvirt_status nvi_mmu_init(struct nvi_mmu *mmu, struct nvirt_vm *vm, struct nvirt_stats *stats,
+                               struct nvi_mmu_root *roots, uint32_t capacity)
+{
     if (mmu == NULL || vm == NULL || stats == NULL || roots == NULL)
         return NVIRT_ERR_NULL;
     if (capacity == 0 || capacity > NVI_MMU_MAX_ROOTS)
         return NVIRT_ERR_RANGE;
-    for (i = 0; i < capacity; i++)
-        roots[i] = (struct nvi_mmu_root){ .cpu = NVI_MMU_NO_CPU };
-    *mmu = (struct nvi_mmu){ .vm = vm, .stats = stats, .roots = roots, .capacity = capacity };
+    __builtin_memset(mmu, 0, sizeof *mmu);
+    mmu->vm = vm;
+    mmu->stats = stats;
+    mmu->roots = roots;
+    mmu->capacity = capacity;
+    reset(mmu);
     mmu->sequence = nvirt_port_sequence(vm->port);
     return NVIRT_OK;
 }
 
-void nvi_mmu_destroy(struct nvi_mmu *mmu)
+/* ---- the order of last use ---- */
+
+/* A revisit, however many roots there are, touches no root but its own; who is the oldest is looked
+ * for when a root is made, which clears a page anyway. */
+static void note_use(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
+    root->last_use = ++mmu->uses;
+}
+
+/* The root used longest ago, other than @p except; with an empty tree if @p idle. Null: none. */
+static struct nvi_mmu_root *oldest(struct nvi_mmu *mmu, const struct nvi_mmu_root *except,
+                                   bool idle)
+{
+    struct nvi_mmu_root *found = NULL;
     uint32_t i;
 
     for (i = 0; i < mmu->capacity; i++) {
         struct nvi_mmu_root *root = &mmu->roots[i];
 
-        if (root->used) {
-            nvi_mmu_tree_empty(mmu, root);
-            nvi_mmu_page_free(mmu, root->table);
-        }
-        /* A root that was given up still has pages there. */
-        nvi_mmu_limbo_free(mmu, root);
-        *root = (struct nvi_mmu_root){ .cpu = NVI_MMU_NO_CPU };
+        if (!root->used || root == except || (idle && root->pages > 1))
+            continue;
+        if (found == NULL || root->last_use < found->last_use)
+            found = root;
     }
+    return found;
 }
+
+/* ---- identity ---- */
 
 static bool same_key(const struct nvi_mmu_key *a, const struct nvi_mmu_key *b)
 {
     return a->table == b->table && a->pat == b->pat && a->role == b->role;
 }
 
+/* Multiplicative: tables are page-aligned and close to each other, the product's top bits are
+ * not. */
+static uint32_t chain_of(uint64_t value)
+{
+    return (uint32_t)((value * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (NVI_MMU_ROOT_CHAINS - 1);
+}
+
+static nvi_mmu_slot *key_chain(struct nvi_mmu *mmu, const struct nvi_mmu_key *key)
+{
+    return &mmu->by_key[chain_of(key->table ^ (key->role << 7) ^ (key->pat << 19))];
+}
+
+static nvi_mmu_slot *table_chain(struct nvi_mmu *mmu, uint64_t table)
+{
+    return &mmu->by_table[chain_of(table & NVI_MMU_ADDRESS)];
+}
+
 static struct nvi_mmu_root *find(struct nvi_mmu *mmu, const struct nvi_mmu_key *key)
 {
-    uint32_t i;
+    struct nvi_mmu_root *root = at(mmu, *key_chain(mmu, key));
 
-    for (i = 0; i < mmu->capacity; i++) {
-        if (mmu->roots[i].used && same_key(&mmu->roots[i].key, key))
-            return &mmu->roots[i];
-    }
-    return NULL;
-}
-
-/* True when @p a is the better one to lose: stale entries are worth nothing. */
-static bool is_older(const struct nvi_mmu_root *a, const struct nvi_mmu_root *b)
-{
-    if (a->stale != b->stale)
-        return a->stale;
-    return a->last_use < b->last_use;
-}
-
-struct nvi_mmu_root *nvi_mmu_root_oldest(struct nvi_mmu *mmu, const struct nvi_mmu_root *except,
-                                         bool filled)
-{
-    struct nvi_mmu_root *oldest = NULL;
-    uint32_t i;
-
-    for (i = 0; i < mmu->capacity; i++) {
-        struct nvi_mmu_root *root = &mmu->roots[i];
-
-        if (root == except || !root->used || (filled && root->pages <= 1))
-            continue;
-        if (oldest == NULL || is_older(root, oldest))
-            oldest = root;
-    }
-    return oldest;
-}
-
-static struct nvi_mmu_root *find_unused(struct nvi_mmu *mmu)
-{
-    uint32_t i;
-
-    for (i = 0; i < mmu->capacity; i++) {
-        if (!mmu->roots[i].used)
-            return &mmu->roots[i];
-    }
-    return NULL;
-}
-
-/* A slot with an empty top table: a fresh one, or the least recently used one emptied. */
-static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu)
-{
-    struct nvi_mmu_root *root = find_unused(mmu);
-
-    if (root != NULL && nvi_mmu_page_alloc(mmu, &root->table) == NVIRT_OK) {
-        /* Flushed before its first use: the page may have been a root before, of this vCPU or another,
-         * whose entries hardware still holds under its address. */
-        root->changed = true;
-        root->used = true;
-        root->pages = 1;
-        return root;
-    }
-    root = nvi_mmu_root_oldest(mmu, NULL, false);
-    if (root != NULL) {
-        mmu->stats->shadow_reclaimed += root->pages - 1u;
-        nvi_mmu_tree_empty(mmu, root);
-        /* The address of the top table stands for something else from now on. */
-        root->changed = true;
-    }
+    while (root != NULL && !same_key(&root->key, key))
+        root = at(mmu, root->place.same_key);
     return root;
+}
+
+static void chains_add(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    nvi_mmu_slot *key = key_chain(mmu, &root->key);
+    nvi_mmu_slot *table = table_chain(mmu, root->key.table);
+
+    root->place.same_key = *key;
+    *key = slot_of(mmu, root);
+    root->place.same_table = *table;
+    *table = slot_of(mmu, root);
+}
+
+/* Both chains follow from the key as it is stored, so what was added is what is removed. */
+static void chains_remove(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    nvi_mmu_slot slot = slot_of(mmu, root);
+    nvi_mmu_slot *key = key_chain(mmu, &root->key);
+    nvi_mmu_slot *table = table_chain(mmu, root->key.table);
+
+    while (*key != slot)
+        key = &at(mmu, *key)->place.same_key;
+    *key = root->place.same_key;
+    while (*table != slot)
+        table = &at(mmu, *table)->place.same_table;
+    *table = root->place.same_table;
+}
+
+/* ---- slots ---- */
+
+/* What is behind the roots goes with them: shadow tables first, then what they were kept in. */
+static void free_all(struct nvi_mmu *mmu)
+{
+    uint32_t i;
+
+    for (i = 0; i < mmu->capacity; i++) {
+        if (mmu->roots[i].used)
+            nvi_mmu_tree_empty(mmu, &mmu->roots[i]);
+    }
+    while (nvi_shadow_reap(mmu))
+        ;
+    for (i = 0; i < mmu->capacity; i++) {
+        if (mmu->roots[i].used)
+            nvi_shadow_free_top(mmu, mmu->roots[i].top);
+        /* A root that was given up still has pages there. */
+        nvi_mmu_limbo_free(mmu, &mmu->roots[i]);
+    }
+    nvi_rmap_end(mmu);
+    nvi_shadow_end(mmu);
+}
+
+void nvi_mmu_destroy(struct nvi_mmu *mmu)
+{
+    nvi_mmu_detach(mmu);
+    free_all(mmu);
+    reset(mmu);
+}
+
+struct nvi_mmu_root *nvi_mmu_root_idle(struct nvi_mmu *mmu, const struct nvi_mmu_root *except)
+{
+    return oldest(mmu, except, true);
+}
+
+/* A top table for an unused slot. */
+static bool add_top(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                    const struct nvi_mmu_shape *shape)
+{
+    const struct nvi_shadow_want want = { .level = shape->levels };
+
+    root->top = nvi_shadow_new(mmu, root, &want);
+    if (root->top == 0)
+        return false;
+    root->table = nvi_shadow_at(mmu, root->top)->table;
+    mmu->unused = root->place.same_key;
+    root->used = true;
+    root->new_top = true;
+    /* Flushed before its first use: the page stood for something else before, of this vCPU or another,
+     * and hardware may still hold entries under its address. */
+    nvi_mmu_changed(root);
+    return true;
+}
+
+/* A slot with an empty top table, in no chain: a fresh one, or the least recently used one
+ * emptied. That one owes a flush for what went from it just now or earlier; if nothing did since its
+ * last flush, hardware holds nothing under it, and the new key finds it clean. */
+static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu, const struct nvi_mmu_shape *shape)
+{
+    struct nvi_mmu_root *root = at(mmu, mmu->unused);
+
+    if (root == NULL || !add_top(mmu, root, shape)) {
+        root = oldest(mmu, NULL, false);
+        if (root == NULL)
+            return NULL;
+        chains_remove(mmu, root);
+        nvi_mmu_tree_empty(mmu, root);
+    }
+    root->stale = false;
+    root->invalidations = mmu->invalidations;
+    root->drops = mmu->drops;
+    return root;
+}
+
+static void set_top(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    struct nvi_shadow *top = nvi_shadow_at(mmu, root->top);
+
+    top->level = root->shape.levels & 0x7fu;
+    top->words_of_4 = root->shape.words_of_4;
+    top->kind = root->shape.kind;
+    top->guest = top->kind == NVI_SHADOW_TABLE ? root->key.table & NVI_MMU_ADDRESS : 0;
+    top->generation = root->generation;
 }
 
 void nvi_mmu_root_release(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
-    nvi_mmu_tree_empty(mmu, root);
-    nvi_mmu_limbo_push(mmu, root, root->table);
+    nvi_shadow_free_top(mmu, root->top);
+    chains_remove(mmu, root);
     root->used = false;
-    root->stale = false;
-    root->pages = 0;
     root->serial = 0;
+    root->place.same_key = mmu->unused;
+    mmu->unused = slot_of(mmu, root);
     mmu->stats->shadow_reclaimed++;
 }
 
@@ -132,35 +244,40 @@ uint64_t nvi_mmu_serial(struct nvi_mmu *mmu, const struct nvi_mmu_key *key)
 }
 
 enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu, const struct nvi_mmu_key *key,
-                                   uint8_t levels, uint64_t link, struct nvi_mmu_root **root)
+                                   const struct nvi_mmu_shape *shape, struct nvi_mmu_root **root)
 {
     struct nvi_mmu_root *found = find(mmu, key);
 
     if (found != NULL) {
         mmu->stats->root_hits++;
     } else {
-        found = take_slot(mmu);
+        nvi_mmu_lock(mmu);
+        found = take_slot(mmu, shape);
+        if (found != NULL) {
+            found->key = *key;
+            found->shape = *shape;
+            found->serial = 0;
+            set_top(mmu, found);
+            chains_add(mmu, found);
+            mmu->stats->root_misses++;
+        }
+        nvi_mmu_unlock(mmu);
         if (found == NULL)
             return NVIRT_ERR_NO_PAGE;
-        mmu->stats->root_misses++;
-        found->key = *key;
-        found->serial = 0;
-        found->levels = levels;
-        found->link = link;
     }
-    found->last_use = ++mmu->clock;
+    note_use(mmu, found);
     *root = found;
     return NVIRT_OK;
 }
 
+/* ---- stale roots: marks only; the work is done when a root is next used ---- */
+
 void nvi_mmu_invalidate(struct nvi_mmu *mmu, uint64_t table)
 {
-    uint32_t i;
+    struct nvi_mmu_root *root = at(mmu, *table_chain(mmu, table));
 
-    for (i = 0; i < mmu->capacity; i++) {
-        struct nvi_mmu_root *root = &mmu->roots[i];
-
-        if (root->used && (root->key.role & NVI_ROLE_DIRECT) == 0 &&
+    for (; root != NULL; root = at(mmu, root->place.same_table)) {
+        if ((root->key.role & NVI_ROLE_DIRECT) == 0 &&
             ((root->key.table ^ table) & NVI_MMU_ADDRESS) == 0)
             root->stale = true;
     }
@@ -168,22 +285,12 @@ void nvi_mmu_invalidate(struct nvi_mmu *mmu, uint64_t table)
 
 void nvi_mmu_invalidate_all(struct nvi_mmu *mmu)
 {
-    uint32_t i;
-
-    for (i = 0; i < mmu->capacity; i++) {
-        if (mmu->roots[i].used && (mmu->roots[i].key.role & NVI_ROLE_DIRECT) == 0)
-            mmu->roots[i].stale = true;
-    }
+    mmu->invalidations++;
 }
 
 void nvi_mmu_drop_all(struct nvi_mmu *mmu)
 {
-    uint32_t i;
-
-    for (i = 0; i < mmu->capacity; i++) {
-        if (mmu->roots[i].used)
-            mmu->roots[i].stale = true;
-    }
+    mmu->drops++;
 }
 
 bool nvi_mmu_current(struct nvi_mmu *mmu)
@@ -199,24 +306,57 @@ bool nvi_mmu_current(struct nvi_mmu *mmu)
     return false;
 }
 
+static void make_good(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    nvi_mmu_lock(mmu);
+    nvi_mmu_tree_make_good(mmu, root);
+    nvi_mmu_unlock(mmu);
+}
+
+static void note_changes(struct nvi_mmu_root *root)
+{
+    root->flushing = __atomic_load_n(&root->changes, __ATOMIC_ACQUIRE);
+}
+
+/* @return true when everything is to be flushed. */
+static bool attend(struct nvi_mmu *mmu)
+{
+    bool starved;
+    uint32_t i;
+
+    nvi_mmu_lock(mmu);
+    starved = (mmu->attention & NVI_MMU_STARVED) != 0;
+    /* What the host dropped until now is flushed before L2 runs, whichever root it is entered
+     * with. */
+    __atomic_store_n(&mmu->attention, mmu->attention & ~NVI_MMU_DROPPED, __ATOMIC_RELEASE);
+    for (i = 0; starved && i < mmu->capacity; i++)
+        note_changes(&mmu->roots[i]);
+    nvi_mmu_unlock(mmu);
+    return starved;
+}
+
 enum nvi_mmu_flush nvi_mmu_enter(struct nvi_mmu *mmu, struct nvi_mmu_root *root, uint32_t cpu)
 {
-    /* Whether it holds does not matter here: what does not is stale now and emptied below. */
+    /* Whether it holds does not matter here: what does not is stale now and cut off below. */
     (void)nvi_mmu_current(mmu);
-    if (root->stale)
-        nvi_mmu_tree_empty(mmu, root);
-    if (mmu->starved)
+    if (nvi_mmu_root_is_stale(mmu, root))
+        make_good(mmu, root);
+    if (__atomic_load_n(&mmu->attention, __ATOMIC_ACQUIRE) != 0 && attend(mmu))
         return NVI_MMU_FLUSH_ALL;
-    if (root->changed || root->cpu != cpu)
+    /* A host that changes memory right now has the vCPU leave L2 again, so what comes after this
+     * reading is flushed before the next entry. */
+    note_changes(root);
+    if (root->flushing != root->flushed || root->cpu != cpu)
         return NVI_MMU_FLUSH_ROOT;
     return NVI_MMU_FLUSH_NONE;
 }
 
 static void root_flushed(struct nvi_mmu *mmu, struct nvi_mmu_root *root, uint32_t cpu)
 {
-    nvi_mmu_limbo_free(mmu, root);
-    root->changed = false;
+    root->flushed = root->flushing;
+    root->flushes++;
     root->cpu = cpu;
+    nvi_mmu_limbo_free(mmu, root);
 }
 
 void nvi_mmu_flushed(struct nvi_mmu *mmu, struct nvi_mmu_root *root, uint32_t cpu,
@@ -224,11 +364,15 @@ void nvi_mmu_flushed(struct nvi_mmu *mmu, struct nvi_mmu_root *root, uint32_t cp
 {
     uint32_t i;
 
-    if (flush == NVI_MMU_FLUSH_ROOT)
-        root_flushed(mmu, root, cpu);
-    if (flush != NVI_MMU_FLUSH_ALL)
+    if (flush == NVI_MMU_FLUSH_NONE)
         return;
-    for (i = 0; i < mmu->capacity; i++)
-        root_flushed(mmu, &mmu->roots[i], cpu);
-    mmu->starved = false;
+    nvi_mmu_lock(mmu);
+    if (flush == NVI_MMU_FLUSH_ROOT) {
+        root_flushed(mmu, root, cpu);
+    } else {
+        for (i = 0; i < mmu->capacity; i++)
+            root_flushed(mmu, &mmu->roots[i], cpu);
+        __atomic_store_n(&mmu->attention, mmu->attention & ~NVI_MMU_STARVED, __ATOMIC_RELEASE);
+    }
+    nvi_mmu_unlock(mmu);
 }

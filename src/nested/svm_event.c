@@ -252,6 +252,7 @@ static void deliver_waiting_exception(struct nvirt_svm_vcpu *v)
     uint64_t event = w->exception;
 
     w->exception = 0;
+    w->exception_waits = false;
     if (event == 0 || w->exception_level != v->level) {
         /* Its level was left meanwhile: nobody is there to take it. */
         return;
@@ -320,30 +321,167 @@ static bool set_interrupts(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
     in.pass_through = v->pass_through;
     in.gif = v->gif;
     in.l1_if = v->l1_if;
-    in.v_irq = v->v_irq;
+    in.v_irq = v->v_irq && nvi_svm_takes_virtual_events(v);
+    in.v_nmi = v->v_nmi && nvi_svm_takes_virtual_events(v);
     in.window = v->own.window;
     return nvi_svm_set_interrupts(&in, vmcb);
 }
 
-bool nvi_svm_watch(struct nvirt_svm_vcpu *v)
+/* Hardware runs L1 with SVME set: an L1 that has it clear must not find its SVM instructions. */
+static void give_vmload_to_l1(const struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
-    struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    nvi_svm_give_vmload_to_l1(v->cpu_has_vmload && v->svme, vmcb);
+}
+
+/* Turns an intercept of nvirt's own in vmcb01 on or off; one that the host has set stays the host's. */
+static void set_own_intercept(struct nvirt_vmcb *vmcb, uint32_t code, bool on, bool *own)
+{
+    if (on != *own && (*own || !nvirt_vmcb_intercepts(vmcb, code))) {
+        nvirt_vmcb_intercept(vmcb, code, on);
+        *own = on;
+    }
+}
+
+/* A breakpoint that L1 meets with GIF 0 is discarded, so it exits then; a write of DR7 exits where the CPU
+ * keeps GIF, because nobody tells then when L1 clears it. */
+static void watch_breakpoints(struct nvirt_svm_vcpu *v, bool cpu_keeps_gif, struct nvirt_vmcb *vmcb)
+{
+    set_own_intercept(vmcb, NVI_SVM_EXIT_DR7_WRITE, cpu_keeps_gif, &v->dr7_watch);
+    set_own_intercept(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB, !cpu_keeps_gif && !v->gif,
+                      &v->db_watch);
+    v->dr6_before = vmcb->dr6;
+}
+
+void nvi_svm_leave_vmcb01(struct nvirt_svm_vcpu *v)
+{
+    set_own_intercept(v->vmcb01, NVI_SVM_EXIT_DR7_WRITE, false, &v->dr7_watch);
+    set_own_intercept(v->vmcb01, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB, false, &v->db_watch);
+    v->gif01 = NVI_SVM_GIF_UNKNOWN;
+}
+
+NVIRT_COLD static void change_controls_of_l1(struct nvirt_svm_vcpu *v, enum nvi_svm_gif gif,
+                                             struct nvirt_vmcb *vmcb)
+{
+    if (gif == NVI_SVM_GIF_CPUS && nvi_svm_has_breakpoints(vmcb)) {
+        v->direct = true;
+        gif = v->gif ? NVI_SVM_GIF_SET : NVI_SVM_GIF_CLEAR;
+    }
+    v->gif01 = gif;
+    (void)nvi_svm_set_interrupts_of_l1(v->pass_through, gif, vmcb);
+    give_vmload_to_l1(v, vmcb);
+    watch_breakpoints(v, gif == NVI_SVM_GIF_CPUS, vmcb);
+}
+
+/* STGI and CLGI where nvirt keeps GIF: no more than what follows from the flag. */
+static void switch_gif_of_l1(struct nvirt_svm_vcpu *v, enum nvi_svm_gif gif, struct nvirt_vmcb *vmcb)
+{
+    v->gif01 = gif;
+    if (v->pass_through) {
+        nvi_svm_switch_gif_of_l1(!v->gif, vmcb);
+    }
+    set_own_intercept(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB, !v->gif, &v->db_watch);
+}
+
+static void set_v_gif(struct nvirt_vmcb *vmcb, bool gif)
+{
+    nvirt_vmcb_set_int_ctl(vmcb,
+                           (vmcb->int_ctl & ~NVIRT_SVM_V_GIF) | (gif ? NVIRT_SVM_V_GIF : 0));
+}
+
+static bool nvirt_keeps(enum nvi_svm_gif gif)
+{
+    return gif == NVI_SVM_GIF_CLEAR || gif == NVI_SVM_GIF_SET;
+}
+
+NVIRT_NOINLINE static void follow_gif(struct nvirt_svm_vcpu *v, enum nvi_svm_gif gif,
+                                      struct nvirt_vmcb *vmcb)
+{
+    if (nvirt_keeps(gif) && nvirt_keeps(v->gif01)) {
+        switch_gif_of_l1(v, gif, vmcb);
+    } else {
+        change_controls_of_l1(v, gif, vmcb);
+    }
+}
+
+/* Nobody but nvirt changes these controls in vmcb01, and at level 1, where nothing waits, they follow
+ * from who keeps GIF alone. */
+static bool set_interrupts_of_l1(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    enum nvi_svm_gif gif = v->gif ? NVI_SVM_GIF_SET : NVI_SVM_GIF_CLEAR;
+
+    if (v->cpu_has_vgif && !v->direct) {
+        gif = NVI_SVM_GIF_CPUS;
+    }
+    if (v->gif01 != gif) {
+        follow_gif(v, gif, vmcb);
+    }
+    if (v->gif01 == NVI_SVM_GIF_CPUS) {
+        set_v_gif(vmcb, v->gif);
+        return true;
+    }
+    v->dr6_before = vmcb->dr6;
+    return v->gif || !v->pass_through;
+}
+
+/* So does one that L2 meets, where L1 let it clear GIF. */
+static void watch_breakpoints_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    const uint32_t db = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB;
+    bool l0 = nvirt_vmcb_intercepts(v->vmcb01, db) && !v->db_watch;
+
+    nvirt_vmcb_intercept(vmcb, db, !v->gif || l0 || nvirt_vmcb_intercepts(&v->vmcb12, db));
+    v->dr6_before = vmcb->dr6;
+}
+
+/* All follows from the flags and from the intercepts of vmcb12, which are what they were while events02
+ * holds. Hardware changes bits of int_ctl. With GIF 0 each entry comes here: for DR6. */
+static bool set_interrupts_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    if (v->events02 != v->events) {
+        v->events02 = v->gif ? v->events : NVI_SVM_EVENTS_UNKNOWN;
+        watch_breakpoints_of_l2(v, vmcb);
+        v->host_if02 = set_interrupts(v, vmcb);
+        v->int_ctl02 = vmcb->int_ctl & NVI_SVM_INT_CTL_OF_ENTRY;
+    } else {
+        nvirt_vmcb_set_int_ctl(vmcb, (vmcb->int_ctl & ~NVI_SVM_INT_CTL_OF_ENTRY) | v->int_ctl02);
+    }
+    return v->host_if02;
+}
+
+/* True in nearly every entry: nothing waits, nothing was injected that must be seen to return. */
+static bool has_nothing_to_watch(const struct nvirt_svm_vcpu *v)
+{
+    return v->waiting.any == 0 && (v->svme || v->level == 2);
+}
+
+NVIRT_COLD static bool start_watching(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
     struct nvi_svm_own *own = &v->own;
     bool vintr = nvirt_vmcb_intercepts(
         v->level == 2 ? &v->vmcb12 : v->vmcb01, NVIRT_SVM_EXIT_VINTR);
-    uint32_t exceptions = vmcb->intercepts[WORD_EXCEPTIONS];
-    uint32_t iret = nvirt_vmcb_intercepts(vmcb, NVIRT_SVM_EXIT_IRET);
+    bool iret = nvirt_vmcb_intercepts(vmcb, NVIRT_SVM_EXIT_IRET);
+    uint32_t exceptions;
     bool host_if;
 
-    own->vmcb = vmcb;
+    if (v->level == 1) {
+        watch_breakpoints(v, false, vmcb);
+    } else {
+        watch_breakpoints_of_l2(v, vmcb);
+    }
+    exceptions = vmcb->intercepts[WORD_EXCEPTIONS];
+    own->active = true;
     own->int_ctl = vmcb->int_ctl;
     own->window = wants_window(v);
-    own->fake_irq = own->window && !(v->level == 2 && v->v_irq);
+    own->fake_irq =
+        own->window && !(v->level == 2 && v->v_irq && nvi_svm_takes_virtual_events(v));
     /* Watched as soon as an NMI was injected: no later entry tells whether the handler returned. */
     own->iret_watch = v->waiting.nmi_masked;
     own->gp_watch = v->level == 1 && !v->svme &&
                     !nvirt_vmcb_intercepts(vmcb, NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP);
     host_if = set_interrupts(v, vmcb);
+    if (v->level == 1) {
+        give_vmload_to_l1(v, vmcb);
+    }
     if (own->iret_watch) {
         nvirt_vmcb_intercept(vmcb, NVIRT_SVM_EXIT_IRET, true);
     }
@@ -353,19 +491,33 @@ bool nvi_svm_watch(struct nvirt_svm_vcpu *v)
     start_step(v, vmcb);
     own->exceptions = vmcb->intercepts[WORD_EXCEPTIONS] & ~exceptions;
     own->others = (own->window && !vintr ? 1u << (NVIRT_SVM_EXIT_VINTR % 32u) : 0) |
-                  (own->iret_watch && iret == 0 ? 1u << (NVIRT_SVM_EXIT_IRET % 32u) : 0);
+                  (own->iret_watch && !iret ? 1u << (NVIRT_SVM_EXIT_IRET % 32u) : 0);
     return host_if;
 }
 
-void nvi_svm_unwatch(struct nvirt_svm_vcpu *v)
+bool nvi_svm_watch(struct nvirt_svm_vcpu *v)
 {
-    struct nvi_svm_own *own = &v->own;
-    struct nvirt_vmcb *vmcb = own->vmcb;
+    struct nvirt_vmcb *vmcb = nvi_svm_current(v);
 
-    if (vmcb == NULL) {
-        return;
+    if (!has_nothing_to_watch(v)) {
+        v->own.vmcb = vmcb;
+        v->gif01 = NVI_SVM_GIF_UNKNOWN;
+        v->events02 = NVI_SVM_EVENTS_UNKNOWN;
+        return start_watching(v, vmcb);
     }
-    own->vmcb = NULL;
+    if (v->own.active) {
+        __builtin_memset(&v->own, 0, sizeof v->own);
+    }
+    if (v->level == 1) {
+        return set_interrupts_of_l1(v, vmcb);
+    }
+    return set_interrupts_of_l2(v, vmcb);
+}
+
+NVIRT_COLD static void take_back(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
+{
+    const struct nvi_svm_own *own = &v->own;
+
     if (own->fake_irq) {
         nvirt_vmcb_set_int_ctl(vmcb,
                                (vmcb->int_ctl & ~OWN_INT_CTL) | (own->int_ctl & OWN_INT_CTL));
@@ -379,6 +531,20 @@ void nvi_svm_unwatch(struct nvirt_svm_vcpu *v)
                                   vmcb->intercepts[WORD_EXCEPTIONS] & ~own->exceptions);
     nvirt_vmcb_set_intercept_word(vmcb, WORD_OTHERS,
                                   vmcb->intercepts[WORD_OTHERS] & ~own->others);
+}
+
+void nvi_svm_unwatch(struct nvirt_svm_vcpu *v)
+{
+    struct nvirt_vmcb *vmcb;
+
+    if (!v->own.active) {
+        return;
+    }
+    vmcb = v->own.vmcb;
+    v->own.vmcb = NULL;
+    if (vmcb != NULL) {
+        take_back(v, vmcb);
+    }
 }
 
 /* Whether an intercept of nvirt's alone led to exit @p code. */
@@ -448,16 +614,13 @@ static bool virq_was_taken(const struct nvirt_vmcb *vmcb)
            event == make_event(NVIRT_SVM_EVENT_INTR, (uint32_t)vector);
 }
 
-bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
+/* An exit while nvirt watched for something. @return true when nobody else is to see it. */
+NVIRT_COLD static bool close_watched(struct nvirt_svm_vcpu *v, uint64_t code)
 {
     const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
     const struct nvi_svm_own *own = &v->own;
     struct nvi_svm_waiting *w = &v->waiting;
 
-    nvi_svm_unwatch(v);
-    if (v->level == 2 && !own->fake_irq && v->gif) {
-        v->v_irq = (vmcb->int_ctl & NVIRT_SVM_V_IRQ) != 0 && !virq_was_taken(vmcb);
-    }
     if (own->step && close_step(v, code)) {
         return true;
     }
@@ -472,6 +635,51 @@ bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
         return true;
     }
     return (code == NVIRT_SVM_EXIT_VINTR || code == NVIRT_SVM_EXIT_IRET) && is_own_exit(own, code);
+}
+
+bool nvi_svm_close_window(struct nvirt_svm_vcpu *v, uint64_t code)
+{
+    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+
+    nvi_svm_unwatch(v);
+    if (v->level == 2 && nvi_svm_takes_virtual_events(v)) {
+        v->v_nmi = (vmcb->int_ctl & NVIRT_SVM_V_NMI) != 0;
+        if (!v->own.fake_irq) {
+            v->v_irq = (vmcb->int_ctl & NVIRT_SVM_V_IRQ) != 0 && !virq_was_taken(vmcb);
+        }
+    }
+    return v->own.active && close_watched(v, code);
+}
+
+/* ---- breakpoints while GIF is 0 ---- */
+
+#define DR7_TYPE(breakpoint) (NVIRT_BITS(17, 16) << (4u * (breakpoint)))
+
+/* An instruction breakpoint comes before its instruction, which must not meet it again. */
+static bool hit_an_instruction(const struct nvirt_vmcb *vmcb)
+{
+    bool hit = false;
+
+    for (uint32_t i = 0; i < 4; i++) {
+        hit = hit || ((vmcb->dr6 >> i & 1u) != 0 && (vmcb->dr7 & DR7_TYPE(i)) == 0);
+    }
+    return hit;
+}
+
+/* What matched DR0 to DR3 did not happen. A step, a task switch and an access to the debug registers
+ * did. */
+bool nvi_svm_discard_breakpoints(struct nvirt_svm_vcpu *v)
+{
+    struct nvirt_vmcb *vmcb = nvi_svm_current(v);
+    bool step = (vmcb->rflags & NVIRT_RFLAGS_TF) != 0 && (vmcb->dr6 & NVI_DR6_BS) != 0;
+    bool other = (vmcb->dr6 & ~v->dr6_before & (NVI_DR6_BD | NVI_DR6_BT)) != 0;
+    bool instruction = hit_an_instruction(vmcb);
+
+    nvirt_vmcb_set_dr6(vmcb, (vmcb->dr6 & ~DR6_BREAKPOINTS) | (v->dr6_before & DR6_BREAKPOINTS));
+    if (!step && !other && instruction) {
+        nvirt_vmcb_set_rflags(vmcb, vmcb->rflags | NVIRT_RFLAGS_RF);
+    }
+    return step || other;
 }
 
 /* ---- events whose delivery an exit interrupted ---- */
@@ -507,9 +715,23 @@ void nvi_svm_requeue(struct nvirt_svm_vcpu *v, uint64_t exit_int_info)
 
 /* ---- the host's call ---- */
 
+static bool is_exception_vector(uint64_t vector)
+{
+    return vector <= 31 && vector != NVIRT_VECTOR_NMI;
+}
+
+bool nvi_svm_is_waiting_exception(uint64_t event)
+{
+    uint32_t vector = (uint32_t)(event & NVIRT_SVM_EVENT_VECTOR);
+    bool has_error = (event & NVIRT_SVM_EVENT_EV) != 0;
+    uint32_t error = (uint32_t)(event >> NVIRT_SVM_EVENT_ERROR_SHIFT);
+
+    return is_exception_vector(vector) && event == make_exception(vector, has_error, error);
+}
+
 static enum nvirt_status queue_exception(struct nvirt_svm_vcpu *v, const struct nvirt_event *event)
 {
-    if (event->vector > 31 || event->vector == NVIRT_VECTOR_NMI) {
+    if (!is_exception_vector(event->vector)) {
         return NVIRT_ERR_RANGE;
     }
     if (v->waiting.exception != 0) {
@@ -517,9 +739,19 @@ static enum nvirt_status queue_exception(struct nvirt_svm_vcpu *v, const struct 
     }
     v->waiting.exception =
         make_exception(event->vector, event->has_error_code, event->error_code);
+    v->waiting.exception_waits = true;
     v->waiting.exception_level = v->level;
     v->waiting.address = event->vector == NVIRT_VECTOR_PF ? event->address : 0;
     return NVIRT_OK;
+}
+
+uint32_t nvirt_svm_waits(const struct nvirt_svm_vcpu *v)
+{
+    if (v == NULL) {
+        return 0;
+    }
+    return (v->waiting.interrupt ? NVIRT_WAITS_INTERRUPT : 0) |
+           (v->waiting.nmi ? NVIRT_WAITS_NMI : 0);
 }
 
 enum nvirt_status nvirt_svm_inject(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
@@ -541,6 +773,9 @@ enum nvirt_status nvirt_svm_inject(struct nvirt_svm_vcpu *v, struct nvirt_port_c
         return NVIRT_OK;
     case NVIRT_EVENT_EXCEPTION:
         return queue_exception(v, event);
+    case NVIRT_EVENT_INIT: /* The host's to carry out. */
+    case NVIRT_EVENT_SIPI:
+        break;
     }
     return NVIRT_ERR_RANGE;
 }

@@ -6,16 +6,24 @@
 
 /* ---- level 1 ---- */
 
-static enum nvirt_verdict exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
-                                     struct nvirt_gprs *gprs)
+/* A physical interrupt or NMI that is L1's met an L1 whose GIF the CPU keeps. It still waits in the
+ * CPU. With GIF 1 it is let through at the next entry. With GIF 0 an interrupt stays where it is, and the
+ * host takes an NMI off the CPU: STGI exits then. */
+static enum nvirt_verdict physical_event_of_l1(struct nvirt_svm_vcpu *v, uint64_t code)
+{
+    if (!v->pass_through || v->gif01 != NVI_SVM_GIF_CPUS ||
+        (code == NVIRT_SVM_EXIT_NMI && !v->gif)) {
+        return NVIRT_VERDICT_L1;
+    }
+    v->direct = true;
+    return NVIRT_VERDICT_DONE;
+}
+
+/* Exits of L1 that are not its SVM instructions. */
+NVIRT_NOINLINE static enum nvirt_verdict other_exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
+                                                          struct nvirt_gprs *gprs)
 {
     switch (code) {
-    case NVIRT_SVM_EXIT_VMRUN:
-    case NVIRT_SVM_EXIT_VMLOAD:
-    case NVIRT_SVM_EXIT_VMSAVE:
-    case NVIRT_SVM_EXIT_STGI:
-    case NVIRT_SVM_EXIT_CLGI:
-    case NVIRT_SVM_EXIT_SKINIT:
     case NVIRT_SVM_EXIT_INVLPGA:
         return nvi_svm_instruction(v, code, gprs);
     case NVIRT_SVM_EXIT_MSR:
@@ -26,28 +34,58 @@ static enum nvirt_verdict exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
         return NVIRT_VERDICT_DONE;
     case NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP:
         return v->own.gp_watch ? nvi_svm_watched_gp(v) : NVIRT_VERDICT_L1;
+    case NVI_SVM_EXIT_DR7_WRITE:
+        /* It is executed again, and nvirt keeps GIF. */
+        v->direct = true;
+        return v->dr7_watch ? NVIRT_VERDICT_DONE : NVIRT_VERDICT_L1;
+    case NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB:
+        if (!v->db_watch) {
+            return NVIRT_VERDICT_L1;
+        }
+        if (nvi_svm_discard_breakpoints(v)) {
+            nvi_svm_raise(v, NVIRT_VECTOR_DB, false, 0);
+        }
+        return NVIRT_VERDICT_DONE;
+    case NVIRT_SVM_EXIT_INTR:
+    case NVIRT_SVM_EXIT_NMI:
+        return physical_event_of_l1(v, code);
     default:
         return NVIRT_VERDICT_L1;
     }
 }
 
+static enum nvirt_verdict exit_of_l1(struct nvirt_svm_vcpu *v, uint64_t code,
+                                     struct nvirt_gprs *gprs)
+{
+    /* VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT: VMMCALL is the host's. */
+    if (code >= NVIRT_SVM_EXIT_VMRUN && code <= NVIRT_SVM_EXIT_SKINIT &&
+        code != NVIRT_SVM_EXIT_VMMCALL) {
+        return nvi_svm_instruction(v, code, gprs);
+    }
+    return other_exit_of_l1(v, code, gprs);
+}
+
 /* ---- level 2 ---- */
 
 /* An exit that hardware took and L1 sees. */
-static struct nvi_svm_exit_info hardware_info(const struct nvirt_vmcb *vmcb02)
+static struct nvi_svm_exit_info hardware_info(const struct nvirt_svm_exit *exit)
 {
-    struct nvi_svm_exit_info info;
+    struct nvi_svm_exit_info info = {exit->code, exit->info1, exit->info2, exit->int_info};
 
-    info.code = vmcb02->exit_code;
-    info.info1 = vmcb02->exit_info1;
-    info.info2 = vmcb02->exit_info2;
-    info.int_info = nvi_svm_normal_event(vmcb02->exit_int_info);
     return info;
 }
 
-static enum nvirt_status nested_fault(struct nvirt_svm_vcpu *v, struct nvirt_svm_exit *exit)
+static void reflect(struct nvirt_svm_vcpu *v, const struct nvirt_svm_exit *exit)
 {
-    struct nvi_svm_exit_info info = hardware_info(v->vmcb02);
+    const struct nvi_svm_exit_info info = hardware_info(exit);
+
+    nvi_svm_leave(v, &info);
+}
+
+NVIRT_NOINLINE static enum nvirt_status nested_fault(struct nvirt_svm_vcpu *v,
+                                                     struct nvi_svm_exit_info info,
+                                                     struct nvirt_svm_exit *exit)
+{
     struct nvi_npt_verdict found = {0};
     enum nvi_fault fault;
 
@@ -76,24 +114,22 @@ static enum nvirt_status nested_fault(struct nvirt_svm_vcpu *v, struct nvirt_svm
     return fault == NVI_FAULT_NO_PAGE ? NVIRT_ERR_NO_PAGE : NVIRT_OK;
 }
 
-/* Carries out what was decided. */
-static enum nvirt_status act(struct nvirt_svm_vcpu *v, enum nvi_svm_action action,
+/* Carries out what was decided, where that is not simply L1's exit. */
+NVIRT_NOINLINE static enum nvirt_status act(struct nvirt_svm_vcpu *v, enum nvi_svm_action action,
                              struct nvirt_gprs *gprs, struct nvirt_svm_exit *exit)
 {
-    struct nvi_svm_exit_info info = hardware_info(v->vmcb02);
-
     exit->verdict = NVIRT_VERDICT_DONE;
     switch (action) {
     case NVI_SVM_REFLECT:
-        nvi_svm_leave(v, &info);
+        reflect(v, exit);
         break;
     case NVI_SVM_NESTED_FAULT:
-        return nested_fault(v, exit);
+        return nested_fault(v, hardware_info(exit), exit);
     case NVI_SVM_INSTRUCTION:
-        if (info.code == NVIRT_SVM_EXIT_MSR) {
-            nvi_svm_msr(v, gprs, info.info1 != 0);
+        if (exit->code == NVIRT_SVM_EXIT_MSR) {
+            nvi_svm_msr(v, gprs, exit->info1 != 0);
         } else {
-            exit->verdict = nvi_svm_instruction(v, info.code, gprs);
+            exit->verdict = nvi_svm_instruction(v, exit->code, gprs);
         }
         break;
     case NVI_SVM_UNDEFINED:
@@ -116,14 +152,35 @@ static enum nvirt_status act(struct nvirt_svm_vcpu *v, enum nvi_svm_action actio
     return NVIRT_OK;
 }
 
-static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs,
-                                    struct nvirt_svm_exit *exit)
+/* L2 met #DB with GIF 0. What is left of it is whose it always is. */
+NVIRT_COLD static enum nvi_svm_action debug_exception_of_l2(struct nvirt_svm_vcpu *v,
+                                                            enum nvi_svm_action action)
 {
-    enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
+    const uint32_t db = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB;
+    bool l0 = nvirt_vmcb_intercepts(v->vmcb01, db) && !v->db_watch;
 
+    if (!nvi_svm_discard_breakpoints(v)) {
+        return NVI_SVM_RESUME;
+    }
+    if (action == NVI_SVM_HOST && !l0) {
+        nvi_svm_raise(v, NVIRT_VECTOR_DB, false, 0);
+        return NVI_SVM_RESUME;
+    }
+    return action;
+}
+
+/* @p action is not simply that the exit is L1's. */
+NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *v,
+                                                         enum nvi_svm_action action,
+                                                         struct nvirt_gprs *gprs,
+                                                         struct nvirt_svm_exit *exit)
+{
     if (!v->gif && (exit->code == NVIRT_SVM_EXIT_NMI || exit->code == NVIRT_SVM_EXIT_INIT)) {
         /* L2 cleared GIF: the host takes it off the CPU, and holds it until STGI. */
         action = NVI_SVM_HOST;
+    }
+    if (!v->gif && exit->code == NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB) {
+        action = debug_exception_of_l2(v, action);
     }
     if (action == NVI_SVM_IO) {
         action = nvi_svm_maps_decide_io(v, exit->info1);
@@ -133,11 +190,24 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
     return act(v, action, gprs, exit);
 }
 
+static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs,
+                                    struct nvirt_svm_exit *exit)
+{
+    enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
+
+    if (action != NVI_SVM_REFLECT || !v->gif) {
+        return other_exit_of_l2(v, action, gprs, exit);
+    }
+    reflect(v, exit);
+    return NVIRT_OK;
+}
+
 /* ---- the host's call ---- */
 
 /* What the host's exit interrupted is delivered again after it. A task switch is part of the
  * delivery and delivers the event itself. */
-static void requeue_for_host(struct nvirt_svm_vcpu *v, const struct nvirt_svm_exit *exit)
+NVIRT_COLD static void requeue_for_host(struct nvirt_svm_vcpu *v,
+                                        const struct nvirt_svm_exit *exit)
 {
     bool hosts = exit->verdict == NVIRT_VERDICT_L1 || exit->verdict == NVIRT_VERDICT_L2;
 
@@ -163,22 +233,38 @@ static void describe(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vm
      * exit. */
     exit->int_info = was_refused(vmcb->exit_code) ? 0 : nvi_svm_normal_event(vmcb->exit_int_info);
     exit->l1gpa = nvirt_l1gpa_make(0);
-    exit->branch_barrier = false;
 }
 
 /* What an entry used up. A VMRUN that was refused may have flushed nothing. */
+NVIRT_COLD static void count_bus_locks(struct nvirt_svm_vcpu *v)
+{
+    const struct nvi_svm_merge_in in = nvi_svm_merge_input(v, 0);
+
+    nvi_svm_count_bus_locks(&in, v->bus_locks, v->vmcb02, &v->vmcb12, v->vmcb01);
+}
+
 static void settle_entry(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
 {
     nvirt_vmcb_set_event_inj(vmcb, 0);
     if (was_refused(vmcb->exit_code)) {
         nvi_svm_flushes_owed(v);
         vmcb->clean = 0;
+        v->gif01 = NVI_SVM_GIF_UNKNOWN;
         return;
     }
-    nvi_svm_flushes_done(v);
+    if (v->flushing.open) {
+        nvi_svm_flushes_done(v);
+    }
     nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_NOTHING);
-    if (v->level == 2 && (v->cpu.features & NVIRT_SVM_FEATURE_CLEAN) != 0) {
-        v->vmcb02->clean = NVIRT_VMCB_CLEAN_ALL;
+    if (v->level == 2) {
+        if ((v->cpu.features & NVIRT_SVM_FEATURE_CLEAN) != 0) {
+            v->vmcb02->clean = NVIRT_VMCB_CLEAN_ALL;
+        }
+        if ((v->cpu.features & NVIRT_SVM_FEATURE_BUS_LOCK) != 0) {
+            count_bus_locks(v);
+        }
+    } else if (v->gif01 == NVI_SVM_GIF_CPUS) {
+        v->gif = (vmcb->int_ctl & NVIRT_SVM_V_GIF) != 0;
     }
 }
 
@@ -204,6 +290,7 @@ enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu
         v->stats.exits_l1++;
     }
     if (nvi_svm_close_window(v, exit->code)) {
+        exit->branch_barrier = false;
         return NVIRT_OK;
     }
     if (v->level == 2) {
@@ -211,7 +298,9 @@ enum nvirt_status nvirt_svm_exit(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu
     } else {
         exit->verdict = exit_of_l1(v, exit->code, gprs);
     }
-    requeue_for_host(v, exit);
+    if (exit->int_info != 0) {
+        requeue_for_host(v, exit);
+    }
     exit->branch_barrier = v->barrier;
     v->barrier = false;
     return status;

@@ -240,115 +240,6 @@ bool nvi_svm_decode(const uint8_t *bytes, uint32_t count, uint32_t bits, uint64_
     return false;
 }
 
-/* ---- the bytes ---- */
-
-static uint32_t code_bits(const struct nvirt_vmcb *vmcb)
-{
-    if (nvi_svm_is_long64(vmcb)) {
-        return 64;
-    }
-    return (vmcb->cs.attrib & NVIRT_VMCB_SEG_DB) != 0 ? 32 : 16;
-}
-
-static uint64_t linear_rip(const struct nvirt_vmcb *vmcb)
-{
-    return nvi_svm_is_long64(vmcb) ? vmcb->rip : (vmcb->cs.base + vmcb->rip) & NVIRT_BITS(31, 0);
-}
-
-static enum nvi_paging_format paging_format(const struct nvirt_vmcb *vmcb)
-{
-    if ((vmcb->cr0 & NVIRT_CR0_PG) == 0) {
-        return NVI_PAGING_NONE;
-    }
-    if ((vmcb->efer & NVIRT_SVM_EFER_LMA) != 0) {
-        return (vmcb->cr4 & NVIRT_CR4_LA57) != 0 ? NVI_PAGING_5LEVEL : NVI_PAGING_4LEVEL;
-    }
-    return (vmcb->cr4 & NVIRT_CR4_PAE) != 0 ? NVI_PAGING_PAE : NVI_PAGING_32BIT;
-}
-
-/* Instruction fetches look at neither SMAP nor protection keys. */
-static struct nvi_paging fetch_mode(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb)
-{
-    struct nvi_paging mode = {0};
-
-    mode.format = paging_format(vmcb);
-    mode.physical_bits = v->offer.physical_bits;
-    mode.amd = true;
-    mode.pse = (vmcb->cr4 & NVIRT_CR4_PSE) != 0;
-    mode.pse36 = v->offer.pse36;
-    mode.page_1g = v->offer.pages_1g;
-    mode.nxe = (vmcb->efer & NVIRT_SVM_EFER_NXE) != 0;
-    mode.wp = (vmcb->cr0 & NVIRT_CR0_WP) != 0;
-    mode.smep = (vmcb->cr4 & NVIRT_CR4_SMEP) != 0;
-    mode.cr3 = vmcb->cr3;
-    return mode;
-}
-
-/* The CPU executed from these tables and found their PDPTEs good. They are handed to the walk as
- * accepted, because CPUs differ in what they accept: one emulator sets the accessed bit there, where
- * the manual has a reserved bit. */
-static bool load_pdptes(struct nvirt_svm_vcpu *v, struct nvi_paging *mode)
-{
-    uint64_t table = mode->cr3 & NVIRT_BITS(31, 5);
-    struct nvi_npt_out out;
-
-    if (mode->format != NVI_PAGING_PAE) {
-        return true;
-    }
-    if (v->level == 2) {
-        if (nvi_npt_walk(v->vm, &v->npt, &v->key, nvirt_l2gpa_make(table), NVIRT_ACCESS_READ,
-                         &out) != NVI_PAGING_OK) {
-            return false;
-        }
-        table = out.l1gpa.value;
-    }
-    mode->pdptes_given = true;
-    return nvirt_port_l1_read(v->vm->port, nvirt_l1gpa_make(table), mode->pdpte,
-                              sizeof mode->pdpte) == NVIRT_OK;
-}
-
-/* Copies within one page of the linear address space. */
-static bool fetch_in_page(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb, uint64_t linear,
-                          uint8_t *to, uint32_t bytes)
-{
-    struct nvi_paging mode = fetch_mode(v, vmcb);
-    uint32_t access = NVI_PAGING_EXECUTE | (vmcb->cpl == 3 ? NVI_PAGING_USER : 0u);
-    struct nvi_paging_fault fault;
-    struct nvi_npt_linear_out out;
-
-    if (!load_pdptes(v, &mode)) {
-        return false;
-    }
-    v->stats.bytes_read += bytes;
-    if (v->level == 1) {
-        return nvi_paging_read(v->vm, &mode, linear, access, to, bytes, &fault) == NVI_PAGING_OK;
-    }
-    return nvi_npt_l2_linear(v->vm, &v->npt, &v->key, &mode, linear, access, &out) ==
-               NVI_NPT_LINEAR_OK &&
-           nvirt_port_l1_read(v->vm->port, out.l1gpa, to, bytes) == NVIRT_OK;
-}
-
-/* Up to 15 bytes at CS:RIP. The next page is looked at only as far as it can be read: the
- * instruction may end before it. */
-static uint32_t fetch_bytes(struct nvirt_svm_vcpu *v, uint8_t *to)
-{
-    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
-    uint64_t linear = linear_rip(vmcb);
-    uint32_t first = (uint32_t)(NVIRT_PAGE_SIZE - (linear & ~NVIRT_PAGE_MASK));
-
-    if (first > NVI_SVM_INSN_MAX) {
-        first = NVI_SVM_INSN_MAX;
-    }
-    if (!fetch_in_page(v, vmcb, linear, to, first)) {
-        return 0;
-    }
-    if (first < NVI_SVM_INSN_MAX &&
-        fetch_in_page(v, vmcb, linear + first, to + first, NVI_SVM_INSN_MAX - first)) {
-        return NVI_SVM_INSN_MAX;
-    }
-    return first;
-}
-
 /* Three bytes are the opcode of every SVM instruction: no room for a prefix, none to look for. */
 static bool by_next_rip(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
                         struct nvi_svm_insn *insn)
@@ -359,21 +250,38 @@ static bool by_next_rip(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb 
         return false;
     }
     insn->length = (uint8_t)length;
-    insn->address_bits = (uint8_t)code_bits(vmcb);
+    insn->address_bits = (uint8_t)nvi_svm_code_bits(vmcb);
+    return true;
+}
+
+NVIRT_NOINLINE static bool by_bytes(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
+                                    uint64_t code, struct nvi_svm_insn *insn)
+{
+    uint8_t bytes[NVI_SVM_INSN_MAX];
+    uint32_t count = nvi_svm_fetch_bytes(v, bytes);
+
+    return count != 0 && nvi_svm_decode(bytes, count, nvi_svm_code_bits(vmcb), code, insn);
+}
+
+/* The opcodes of the SVM instructions differ in the last byte, as their exit codes do. */
+static bool by_opcode(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb, uint64_t code,
+                      struct nvi_svm_insn *insn)
+{
+    if (code < NVIRT_SVM_EXIT_VMRUN || code > NVIRT_SVM_EXIT_SKINIT ||
+        !nvi_svm_is_bare(v, (uint8_t)(0xd8u + (code - NVIRT_SVM_EXIT_VMRUN)))) {
+        return false;
+    }
+    insn->length = 3;
+    insn->address_bits = (uint8_t)nvi_svm_code_bits(vmcb);
     return true;
 }
 
 bool nvi_svm_fetch(struct nvirt_svm_vcpu *v, uint64_t code, struct nvi_svm_insn *insn)
 {
     const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
-    uint8_t bytes[NVI_SVM_INSN_MAX];
-    uint32_t count;
 
-    if (by_next_rip(v, vmcb, insn)) {
-        return true;
-    }
-    count = fetch_bytes(v, bytes);
-    return count != 0 && nvi_svm_decode(bytes, count, code_bits(vmcb), code, insn);
+    return by_next_rip(v, vmcb, insn) || by_opcode(v, vmcb, code, insn) ||
+           by_bytes(v, vmcb, code, insn);
 }
 
 bool nvi_svm_is_svm_instruction(struct nvirt_svm_vcpu *v)
@@ -382,9 +290,9 @@ bool nvi_svm_is_svm_instruction(struct nvirt_svm_vcpu *v)
         NVIRT_SVM_EXIT_VMRUN, NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE, NVIRT_SVM_EXIT_STGI,
         NVIRT_SVM_EXIT_CLGI,  NVIRT_SVM_EXIT_SKINIT, NVIRT_SVM_EXIT_INVLPGA,
     };
-    uint32_t bits = code_bits(nvi_svm_current(v));
+    uint32_t bits = nvi_svm_code_bits(nvi_svm_current(v));
     uint8_t bytes[NVI_SVM_INSN_MAX];
-    uint32_t count = fetch_bytes(v, bytes);
+    uint32_t count = nvi_svm_fetch_bytes(v, bytes);
     struct nvi_svm_insn insn;
 
     for (uint32_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
@@ -425,13 +333,28 @@ enum nvirt_status nvirt_svm_insn_length(struct nvirt_svm_vcpu *v, uint64_t exit_
         length_to(vmcb, vmcb->next_rip, length)) {
         return NVIRT_OK;
     }
-    count = fetch_bytes(v, bytes);
+    count = nvi_svm_fetch_bytes(v, bytes);
     if (count == 0) {
         return NVIRT_ERR_NO_MAPPING;
     }
-    if (!nvi_svm_decode(bytes, count, code_bits(vmcb), exit_code, &insn)) {
+    if (!nvi_svm_decode(bytes, count, nvi_svm_code_bits(vmcb), exit_code, &insn)) {
         return NVIRT_ERR_RANGE;
     }
     *length = insn.length;
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_svm_insn_bytes(struct nvirt_svm_vcpu *v, uint8_t *bytes, uint32_t *count)
+{
+    uint32_t got;
+
+    if (v == NULL || bytes == NULL || count == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    got = nvi_svm_fetch_bytes(v, bytes);
+    if (got == 0) {
+        return NVIRT_ERR_NO_MAPPING;
+    }
+    *count = got;
     return NVIRT_OK;
 }

@@ -12,9 +12,8 @@ enum permission {
 };
 
 /* Hardware checked the same, but with the SVME bit it really runs under. */
-static enum permission permission(struct nvirt_svm_vcpu *v)
+static enum permission permission(const struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb)
 {
-    const struct nvirt_vmcb *vmcb = nvi_svm_current(v);
     bool svme = v->level == 2 || v->svme;
 
     if (!svme || (vmcb->cr0 & NVIRT_CR0_PE) == 0 || (vmcb->rflags & NVIRT_RFLAGS_VM) != 0) {
@@ -45,7 +44,7 @@ static bool is_vmcb_address(const struct nvirt_svm_vcpu *v, uint64_t address)
  * own VMSAVE: also when it is L2 that executes this, since hardware has one set of them. */
 static void vmload(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
 {
-    const struct nvirt_vmcb *page = nvi_svm_page(v, address);
+    const struct nvirt_vmcb *page = nvi_svm_page(v, address, NVI_SVM_USE_STATE);
 
     if (page != NULL) {
         nvi_svm_copy_vmload(page, v->vmcb01, v->cpu.linear_bits);
@@ -55,7 +54,7 @@ static void vmload(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
 
 static void vmsave(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
 {
-    struct nvirt_vmcb *page = nvi_svm_page(v, address);
+    struct nvirt_vmcb *page = nvi_svm_page(v, address, NVI_SVM_USE_STATE);
 
     if (page != NULL) {
         nvi_svm_copy_vmload(v->vmcb01, page, v->cpu.linear_bits);
@@ -63,17 +62,33 @@ static void vmsave(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
     }
 }
 
-/* VMRUN, VMLOAD and VMSAVE: rAX names a page. */
-static void with_vmcb(struct nvirt_svm_vcpu *v, uint64_t code, const struct nvi_svm_insn *insn)
+/* VMRUN, VMLOAD and VMSAVE: rAX names a page. @return false when #GP was raised. */
+static bool take_vmcb_address(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
+                              const struct nvi_svm_insn *insn, uint64_t *address)
 {
-    uint64_t address = rax_address(nvi_svm_current(v), insn);
-
-    if (!is_vmcb_address(v, address)) {
+    *address = rax_address(vmcb, insn);
+    if (!is_vmcb_address(v, *address)) {
         nvi_svm_raise(v, NVIRT_VECTOR_GP, true, 0);
-        return;
+        return false;
     }
-    if (code == NVIRT_SVM_EXIT_VMRUN) {
+    return true;
+}
+
+/* L2 does not come here: vmcb12 intercepts VMRUN, a rule says so. */
+static void vmrun(struct nvirt_svm_vcpu *v, const struct nvi_svm_insn *insn)
+{
+    uint64_t address;
+
+    if (take_vmcb_address(v, v->vmcb01, insn, &address)) {
         nvi_svm_vmrun(v, nvirt_l1gpa_make(address), insn->length);
+    }
+}
+
+static void move_state(struct nvirt_svm_vcpu *v, uint64_t code, const struct nvi_svm_insn *insn)
+{
+    uint64_t address;
+
+    if (!take_vmcb_address(v, nvi_svm_current(v), insn, &address)) {
         return;
     }
     if (code == NVIRT_SVM_EXIT_VMLOAD) {
@@ -84,56 +99,35 @@ static void with_vmcb(struct nvirt_svm_vcpu *v, uint64_t code, const struct nvi_
     nvi_svm_retire(v, insn->length);
 }
 
-/* For INVLPGA on a CPU where that instruction is not relied on. */
-static void flush_asid12(struct nvirt_svm_vcpu *v, uint32_t asid12)
-{
-    if (asid12 == 0) {
-        nvirt_tlb_flush_l1(&v->tlb);
-    }
-    for (uint32_t i = 0; i < v->tlb.tag_count; i++) {
-        const struct nvirt_tlb_tag *tag = &v->tlb.tag[i];
-
-        if (tag->used && tag->tag12 == asid12) {
-            nvirt_tlb_tables_changed(&v->tlb, tag->tag02);
-        }
-    }
-}
-
-static void invlpga(struct nvirt_svm_vcpu *v, const struct nvi_svm_insn *insn,
+NVIRT_NOINLINE static void invlpga(struct nvirt_svm_vcpu *v, const struct nvi_svm_insn *insn,
                     const struct nvirt_gprs *gprs)
 {
     uint64_t address = rax_address(nvi_svm_current(v), insn);
     uint32_t asid12 = (uint32_t)gprs->r[NVIRT_RCX];
 
-    if (v->cpu.invlpga_exact) {
-        nvirt_tlb_svm_invlpga(&v->tlb, asid12, nvirt_gva_make(address));
-    } else {
-        flush_asid12(v, asid12);
-    }
+    nvirt_tlb_svm_invlpga(&v->tlb, asid12, nvirt_gva_make(address));
     nvi_svm_retire(v, insn->length);
 }
 
 static void set_gif(struct nvirt_svm_vcpu *v, bool gif, const struct nvi_svm_insn *insn)
 {
-    v->gif = gif;
+    if (v->level == 2 && v->has_vgif) {
+        v->v_gif = gif; /* [APM 2 "Virtual GIF"] */
+    } else {
+        v->gif = gif;
+        /* Breakpoints that L1 set are looked at while nvirt keeps GIF. */
+        v->direct = v->direct && (gif || nvi_svm_has_breakpoints(v->vmcb01));
+    }
     nvi_svm_retire(v, insn->length);
 }
 
-static void execute(struct nvirt_svm_vcpu *v, uint64_t code, const struct nvi_svm_insn *insn,
-                    const struct nvirt_gprs *gprs)
+NVIRT_NOINLINE static void execute(struct nvirt_svm_vcpu *v, uint64_t code,
+                                   const struct nvi_svm_insn *insn, const struct nvirt_gprs *gprs)
 {
-    v->stats.instructions++;
     switch (code) {
-    case NVIRT_SVM_EXIT_VMRUN:
     case NVIRT_SVM_EXIT_VMLOAD:
     case NVIRT_SVM_EXIT_VMSAVE:
-        with_vmcb(v, code, insn);
-        return;
-    case NVIRT_SVM_EXIT_STGI:
-        set_gif(v, true, insn);
-        return;
-    case NVIRT_SVM_EXIT_CLGI:
-        set_gif(v, false, insn);
+        move_state(v, code, insn);
         return;
     case NVIRT_SVM_EXIT_INVLPGA:
         invlpga(v, insn, gprs);
@@ -149,7 +143,7 @@ enum nvirt_verdict nvi_svm_instruction(struct nvirt_svm_vcpu *v, uint64_t code,
 {
     struct nvi_svm_insn insn;
 
-    switch (permission(v)) {
+    switch (permission(v, nvi_svm_current(v))) {
     case UNDEFINED:
         nvi_svm_raise(v, NVIRT_VECTOR_UD, false, 0);
         break;
@@ -158,7 +152,15 @@ enum nvirt_verdict nvi_svm_instruction(struct nvirt_svm_vcpu *v, uint64_t code,
         break;
     case PERMITTED:
         /* Bytes that are another instruction by now are left to run. */
-        if (nvi_svm_fetch(v, code, &insn)) {
+        if (!nvi_svm_fetch(v, code, &insn)) {
+            break;
+        }
+        v->stats.instructions++;
+        if (code == NVIRT_SVM_EXIT_VMRUN) {
+            vmrun(v, &insn);
+        } else if (code == NVIRT_SVM_EXIT_STGI || code == NVIRT_SVM_EXIT_CLGI) {
+            set_gif(v, code == NVIRT_SVM_EXIT_STGI, &insn);
+        } else {
             execute(v, code, &insn, gprs);
         }
         break;

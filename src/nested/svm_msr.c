@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The MSRs of SVM that L1 sees: EFER with its own SVME bit, VM_CR, VM_HSAVE_PA and SVM_KEY.
+ * The MSRs of SVM that L1 sees: EFER with its own SVME bit, VM_CR, VM_HSAVE_PA, SVM_KEY and
+ * TSC_RATIO.
  * [APM 2 "Enabling SVM"], [APM 2 "SVM Related MSRs"], [APM 2 "SVM-Lock"]
  */
 #include "nested/svm_internal.h"
+#include "vmcb/tsc.h"
 
-#define VM_CR_WRITABLE                                                                             \
-    (NVIRT_SVM_VM_CR_DPD | NVIRT_SVM_VM_CR_R_INIT | NVIRT_SVM_VM_CR_DIS_A20M |                     \
-     NVIRT_SVM_VM_CR_LOCK | NVIRT_SVM_VM_CR_SVMDIS)
+static bool has_ratio(const struct nvirt_svm_vcpu *v)
+{
+    return (v->offer.features & NVIRT_SVM_FEATURE_TSC_RATE) != 0;
+}
 
 static bool has_lock(const struct nvirt_svm_vcpu *v)
 {
@@ -23,6 +26,8 @@ bool nvi_svm_msr_is_held(const struct nvirt_svm_vcpu *v, uint32_t msr)
         return true;
     case NVIRT_SVM_MSR_KEY:
         return has_lock(v);
+    case NVIRT_SVM_MSR_TSC_RATIO:
+        return has_ratio(v);
     default:
         return false;
     }
@@ -48,6 +53,8 @@ static uint64_t read_msr(struct nvirt_svm_vcpu *v, uint32_t msr)
         return v->vm_cr;
     case NVIRT_SVM_MSR_HSAVE_PA:
         return v->hsave_pa;
+    case NVIRT_SVM_MSR_TSC_RATIO:
+        return v->tsc_ratio12;
     default:
         return 0; /* SVM_KEY reads as zero. */
     }
@@ -58,6 +65,7 @@ static void set_svme(struct nvirt_svm_vcpu *v, bool on)
 {
     if (v->svme && !on) {
         v->gif = true;
+        v->vmcb12_kept = false;
         nvi_svm_unpin_all(v);
     }
     v->svme = on;
@@ -83,11 +91,7 @@ static bool write_efer(struct nvirt_svm_vcpu *v, uint64_t value)
     }
     if (((value ^ old) & NVIRT_SVM_EFER_NXE) != 0) {
         /* The meaning of every table entry changed. */
-        if (v->level == 2) {
-            nvirt_tlb_tables_changed(&v->tlb, v->asid02);
-        } else {
-            nvirt_tlb_flush_l1(&v->tlb);
-        }
+        nvirt_tlb_request(&v->tlb, v->level, NVIRT_TLB_REQUEST_GUEST);
     }
     return true;
 }
@@ -96,14 +100,13 @@ static bool write_vm_cr(struct nvirt_svm_vcpu *v, uint64_t value)
 {
     const uint64_t lockable = NVIRT_SVM_VM_CR_LOCK | NVIRT_SVM_VM_CR_SVMDIS;
 
-    if ((value & ~VM_CR_WRITABLE) != 0) {
+    /* SVMDIS faults under EFER.SVME whether or not LOCK would have it ignored. */
+    if ((value & ~NVI_SVM_VM_CR_WRITABLE) != 0 ||
+        ((value & NVIRT_SVM_VM_CR_SVMDIS) != 0 && v->svme)) {
         return false;
     }
     if ((v->vm_cr & NVIRT_SVM_VM_CR_LOCK) != 0) {
         value = (value & ~lockable) | (v->vm_cr & lockable);
-    }
-    if ((value & NVIRT_SVM_VM_CR_SVMDIS) != 0 && v->svme) {
-        return false;
     }
     v->vm_cr = value;
     return true;
@@ -129,6 +132,17 @@ static bool write_key(struct nvirt_svm_vcpu *v, uint64_t value)
     return true;
 }
 
+static bool write_ratio(struct nvirt_svm_vcpu *v, uint64_t value)
+{
+    if (value > NVI_SVM_TSC_RATIO_MAX) {
+        return false;
+    }
+    /* L1's own counter does not run by it: it is for guests [APM 2 "TSC Ratio MSR (C000_0104h)"]. */
+    v->tsc_ratio12 = value;
+    v->controls_changed = true;
+    return true;
+}
+
 static bool write_msr(struct nvirt_svm_vcpu *v, uint32_t msr, uint64_t value)
 {
     switch (msr) {
@@ -138,6 +152,8 @@ static bool write_msr(struct nvirt_svm_vcpu *v, uint32_t msr, uint64_t value)
         return write_vm_cr(v, value);
     case NVIRT_SVM_MSR_HSAVE_PA:
         return write_hsave(v, value);
+    case NVIRT_SVM_MSR_TSC_RATIO:
+        return write_ratio(v, value);
     default:
         return write_key(v, value);
     }

@@ -4,165 +4,207 @@
  * interrupt controls.
  */
 #include "nested/svm_internal.h"
+#include "vmcb/tsc.h"
 
-/* A CPU is known by its number to the flush engine. One that is come back to gets a new number:
- * that costs a flush that would be due anyway, and needs no list. */
+/* On another CPU hardware has nothing of vmcb02. */
 static void note_cpu(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu)
 {
     if (v->last_cpu != cpu) {
         v->last_cpu = cpu;
-        v->cpu_number++;
+        v->cpu_number = nvirt_tlb_cpu(&v->tlb, cpu);
         v->vmcb02->clean = 0;
     }
 }
 
-static void carry_out(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
-                      const struct nvirt_flush_set *due, struct nvirt_vmcb *vmcb)
+/* ---- flushes ---- */
+
+/* INVLPGA acts at once, TLB_CONTROL when VMRUN does. Of the latter an entry needs one at most. */
+NVIRT_COLD static void carry_out(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
+                                 const struct nvirt_flush_op *op, struct nvirt_vmcb *vmcb)
 {
-    uint8_t control = vmcb->tlb_control;
-
-    for (uint32_t i = 0; i < due->count; i++) {
-        const struct nvirt_flush_op *op = &due->op[i];
-
-        switch (op->kind) {
-        case NVIRT_FLUSH_ASID:
-            control = control == NVIRT_SVM_TLB_ALL ? control : NVIRT_SVM_TLB_ASID;
-            v->stats.flushes_tag++;
-            break;
-        case NVIRT_FLUSH_ASID_ADDRESS:
-            nvirt_port_invlpga(cpu, nvirt_gva_make(op->operand), op->tag);
-            v->stats.flushes_address++;
-            break;
-        default:
-            control = NVIRT_SVM_TLB_ALL;
-            v->stats.flushes_all++;
-            break;
-        }
+    if (op->kind == NVIRT_FLUSH_ASID_ADDRESS) {
+        nvirt_port_invlpga(cpu, nvirt_gva_make(op->operand), op->tag);
+        v->stats.flushes_address++;
+        nvirt_tlb_done(&v->tlb, v->flushing.entry.cpu, op);
+        return;
     }
-    nvirt_vmcb_set_tlb_control(vmcb, control);
+    if (op->kind == NVIRT_FLUSH_ASID && vmcb->tlb_control != NVIRT_SVM_TLB_ALL) {
+        nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_ASID);
+        v->stats.flushes_tag++;
+    } else {
+        nvirt_vmcb_set_tlb_control(vmcb, NVIRT_SVM_TLB_ALL);
+        v->stats.flushes_all++;
+    }
+    v->flushing.by_control = true;
+    v->flushing.op = *op;
 }
 
-/* What the flush engine takes as carried out when it hands the operations over is carried out by
- * VMRUN only: INVLPGA alone has acted by then. */
-static void open_flushes(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb,
-                         enum nvi_mmu_flush tables)
+NVIRT_COLD static void ask(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu, uint32_t root)
 {
+    const struct nvirt_tlb_entry entry = { .level = v->level, .cpu = v->cpu_number, .root = root };
+    struct nvirt_flush_set due;
+
     v->flushing.open = true;
-    v->flushing.level = v->level;
-    v->flushing.control = vmcb->tlb_control;
-    v->flushing.tables = tables;
+    v->flushing.by_control = false;
+    v->flushing.entry = entry;
+    nvi_hv_due(v->hv, &v->tlb, &entry, &due);
+    for (uint32_t i = 0; i < due.count; i++) {
+        carry_out(v, cpu, &due.op[i], nvi_svm_current(v));
+    }
+}
+
+/* The entry of @p level, a constant of the caller's, is made if it needs no flush. */
+static inline bool enter_settled(struct nvirt_svm_vcpu *v, uint32_t level, uint32_t root)
+{
+    const struct nvirt_tlb_entry entry = { .level = level, .cpu = v->cpu_number, .root = root };
+
+    return !nvi_hv_waits(v->hv, level) && nvirt_tlb_enter_settled(&v->tlb, &entry);
 }
 
 void nvi_svm_flushes_done(struct nvirt_svm_vcpu *v)
 {
     struct nvi_svm_flushing *f = &v->flushing;
 
-    if (f->open && f->level == 2) {
-        nvi_mmu_flushed(&v->mmu, v->root, v->cpu_number, f->tables);
+    if (f->open && f->by_control) {
+        nvirt_tlb_done(&v->tlb, f->entry.cpu, &f->op);
+    }
+    if (f->open) {
+        nvirt_tlb_entered(&v->tlb, &f->entry);
     }
     f->open = false;
 }
 
+/* The flush engine was not told that it was done, so it is still due. */
 void nvi_svm_flushes_owed(struct nvirt_svm_vcpu *v)
 {
     struct nvi_svm_flushing *f = &v->flushing;
 
-    if (!f->open) {
-        return;
-    }
-    f->open = false;
-    if (f->control != NVIRT_SVM_TLB_NOTHING) {
-        bool one = f->level == 2 && f->control != NVIRT_SVM_TLB_ALL;
-
-        /* L1's too: this is rare enough not to tell apart what the flush was for. */
-        nvirt_tlb_tables_changed(&v->tlb, one ? v->asid02 : 0);
-        nvirt_tlb_flush_l1(&v->tlb);
-    }
     /* vmcb01 keeps its TLB_CONTROL, the host's wish may be in it; vmcb02 runs other tags too. */
-    if (f->level == 2) {
+    if (f->open && f->entry.level == 2) {
         nvirt_vmcb_set_tlb_control(v->vmcb02, NVIRT_SVM_TLB_NOTHING);
     }
+    f->open = false;
 }
 
 /* ---- level 2 ---- */
 
 static void merge_again(struct nvirt_svm_vcpu *v)
 {
-    struct nvi_svm_merge_in in = nvi_svm_merge_input(v);
+    struct nvi_svm_merge_in in = nvi_svm_merge_input(v, 0);
 
     nvi_svm_merge_controls(&in, v->vmcb02);
+    v->events02 = NVI_SVM_EVENTS_UNKNOWN;
+    nvi_svm_maps_l0_changed(v);
+    v->hv_maps_clean = false;
     nvi_svm_maps_reset(v);
     v->controls_changed = false;
 }
 
-/* An ASID tags nested translations too, so tables that changed make every tag stale that runs on
- * them. A tag that ran on them before and on others since owes its flush already; one that ran on
- * tables whose place another root took has a number that no root has: it owes it when bound. */
-static void tables_changed(struct nvirt_svm_vcpu *v, enum nvi_mmu_flush flush)
+/* Marks the tables behind @p root stale where L1 may count on that. With Hyper-V's enlightened
+ * NPT a flush of an ASID does not reach nested translations: L1 makes a hypercall. */
+static void revalidate(struct nvirt_svm_vcpu *v)
 {
-    if (flush == NVI_MMU_FLUSH_ALL) {
-        nvirt_tlb_tables_changed(&v->tlb, 0);
-        return;
-    }
-    for (uint32_t i = 0; i < v->tlb.tag_count; i++) {
-        if (v->tlb.tag[i].root == v->root_number) {
-            nvirt_tlb_tables_changed(&v->tlb, v->tlb.tag[i].tag02);
-        }
+    uint32_t number = (uint32_t)(v->root - v->mmu.roots);
+
+    if (v->np12 && (v->hv_enlightenments & NVI_HV_VMCB_NPT_TLB) == 0 &&
+        nvirt_tlb_svm_revalidates(&v->tlb, number)) {
+        v->root->stale = true;
     }
 }
 
-static enum nvirt_status prepare_l2(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu)
+NVIRT_COLD static enum nvirt_status find_root(struct nvirt_svm_vcpu *v)
 {
-    struct nvirt_flush_set due = {0};
-    enum nvi_mmu_flush flush;
+    enum nvirt_status status = nvi_npt_root(&v->mmu, &v->key, &v->root);
+
+    if (status != NVIRT_OK) {
+        v->root = NULL;
+        return status;
+    }
+    v->root->serial = v->root_number;
+    return NVIRT_OK;
+}
+
+/* All that enter_l2() looks at is as it was when this root was last entered. @p sequence: the port's. */
+static bool is_settled(const struct nvirt_svm_vcpu *v, uint64_t sequence)
+{
+    const struct nvi_mmu_root *root = v->root;
+
+    return root != NULL && nvi_mmu_is_settled(&v->mmu, root, sequence, 0) &&
+           !nvi_vm_must_tell(&v->mmu, &v->told) && v->vmcb02->n_cr3 == root->table.value &&
+           (v->cpu.features & NVIRT_SVM_FEATURE_BUS_LOCK) == 0;
+}
+
+NVIRT_NOINLINE static enum nvirt_status enter_l2(struct nvirt_svm_vcpu *v,
+                                                 struct nvirt_port_cpu *cpu)
+{
+    uint32_t number;
 
     if (v->root == NULL) {
-        enum nvirt_status status = nvi_npt_root(&v->mmu, &v->key, &v->root);
+        enum nvirt_status status = find_root(v);
 
         if (status != NVIRT_OK) {
-            v->root = NULL;
             return status;
         }
-        v->root->serial = v->root_number;
     }
-    flush = nvi_mmu_enter(&v->mmu, v->root, v->cpu_number);
-    if (flush != NVI_MMU_FLUSH_NONE) {
-        tables_changed(v, flush);
+    revalidate(v);
+    number = nvi_vm_enter_root(&v->mmu, v->root, &v->tlb);
+    if (nvi_vm_must_tell(&v->mmu, &v->told)) {
+        nvi_vm_tell_changes(&v->mmu, &v->told, &v->tlb);
+    }
+    if ((v->cpu.features & NVIRT_SVM_FEATURE_BUS_LOCK) != 0) {
+        const struct nvi_svm_merge_in in = nvi_svm_merge_input(v, 0);
+
+        nvi_svm_merge_bus_locks(&in, v->vmcb02);
+        v->bus_locks = v->vmcb02->bus_lock_count;
     }
     nvirt_vmcb_set_n_cr3(v->vmcb02, v->root->table.value);
-    nvirt_tlb_svm_due_l2(&v->tlb, v->cpu_number, v->asid02, &due);
-    carry_out(v, cpu, &due, v->vmcb02);
-    open_flushes(v, v->vmcb02, flush);
+    if (!enter_settled(v, 2, number)) {
+        ask(v, cpu, number);
+    }
     return NVIRT_OK;
+}
+
+static enum nvirt_status prepare_l2(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu, bool quiet)
+{
+    nvi_hv_take_nested(v->hv, &v->mmu);
+    if (quiet && is_settled(v, v->pins_sequence)) {
+        revalidate(v);
+        if (!v->root->stale && enter_settled(v, 2, (uint32_t)(v->root - v->mmu.roots))) {
+            return NVIRT_OK;
+        }
+    }
+    return enter_l2(v, cpu);
 }
 
 /* ---- level 1 ---- */
 
 static void prepare_l1(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu)
 {
-    struct nvirt_flush_set due = {0};
-
-    nvirt_tlb_due_l1(&v->tlb, v->cpu_number, true, &due);
-    carry_out(v, cpu, &due, v->vmcb01);
-    open_flushes(v, v->vmcb01, NVI_MMU_FLUSH_NONE);
+    if (!enter_settled(v, 1, 0)) {
+        ask(v, cpu, 0);
+    }
     /* The host writes vmcb01 too; no cache of it is trusted. */
     v->vmcb01->clean = 0;
 }
 
 /* ---- the host's call ---- */
 
-enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
-                                    struct nvirt_svm_run *run)
+/* True for nearly every entry: the CPU is that of the last one, nothing waits, and the host
+ * moved no memory and changed no control meanwhile. */
+static bool is_quiet(const struct nvirt_svm_vcpu *v, const struct nvirt_port_cpu *cpu)
 {
-    enum nvirt_status status = NVIRT_OK;
+    return v->last_cpu == cpu && !v->prepared && !v->controls_changed && v->waiting.any == 0 &&
+           v->pins_sequence == nvirt_port_sequence(v->vm->port);
+}
 
-    if (v == NULL || cpu == NULL || run == NULL) {
-        return NVIRT_ERR_NULL;
+NVIRT_COLD static void catch_up(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu)
+{
+    if (v->prepared) {
+        /* What an earlier prepare put in for an entry that did not come. */
+        nvi_svm_unwatch(v);
+        nvi_svm_flushes_owed(v);
+        v->prepared = false;
     }
-    /* What an earlier prepare put in for an entry that did not come. */
-    nvi_svm_unwatch(v);
-    nvi_svm_flushes_owed(v);
-    v->prepared = false;
     note_cpu(v, cpu);
     nvi_svm_unpin_moved(v);
     /* Before the watches: merging writes all intercepts. */
@@ -170,8 +212,32 @@ enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_
         merge_again(v);
     }
     nvi_svm_deliver(v);
+}
+
+/* For an exit that interrupts its delivery. */
+static inline void note_event(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *vmcb)
+{
+    if ((vmcb->event_inj | v->requeued) != 0) {
+        v->requeued = vmcb->event_inj;
+        v->requeued_next_rip = vmcb->next_rip;
+    }
+}
+
+enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
+                                    struct nvirt_svm_run *run)
+{
+    enum nvirt_status status = NVIRT_OK;
+    bool quiet;
+
+    if (v == NULL || cpu == NULL || run == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    quiet = is_quiet(v, cpu);
+    if (!quiet) {
+        catch_up(v, cpu);
+    }
     if (v->level == 2) {
-        status = prepare_l2(v, cpu);
+        status = prepare_l2(v, cpu, quiet);
     } else {
         prepare_l1(v, cpu);
     }
@@ -184,8 +250,11 @@ enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_
     run->vmcb = v->level == 2 ? v->vmcb02_hpa : v->vmcb01_hpa;
     run->state_vmcb = v->vmcb01_hpa;
     run->level = v->level;
-    v->requeued = nvi_svm_current(v)->event_inj;
-    v->requeued_next_rip = nvi_svm_current(v)->next_rip;
+    run->tsc_ratio = v->tsc_ratio01;
+    if (v->level == 2 && v->tsc_ratio12 != NVIRT_SVM_TSC_RATIO_ONE) {
+        run->tsc_ratio = nvi_svm_tsc_ratio(v->tsc_ratio01, v->tsc_ratio12);
+    }
+    note_event(v, nvi_svm_current(v));
     v->prepared = true;
     return NVIRT_OK;
 }

@@ -4,6 +4,7 @@
  */
 #include "nested/svm_internal.h"
 #include "nested/vm_internal.h"
+#include "vmcb/tsc.h"
 
 NVIRT_STATIC_ASSERT(sizeof(struct nvirt_svm_vcpu) <= NVIRT_SVM_VCPU_SIZE, "vCPU object size");
 
@@ -36,7 +37,8 @@ static bool asids_are_valid(const struct nvirt_svm_vcpu_config *config)
 }
 
 /* Offered beyond the CPU's: what nvirt does in software. */
-#define FEATURES_IN_SOFTWARE NVIRT_SVM_FEATURE_FLUSH_BY_ASID
+#define FEATURES_IN_SOFTWARE                                                                       \
+    (NVIRT_SVM_FEATURE_FLUSH_BY_ASID | NVIRT_SVM_FEATURE_CLEAN | NVIRT_SVM_FEATURE_VGIF)
 
 static bool offer_is_possible(const struct nvirt_svm_caps *cpu, const struct nvirt_svm_caps *offer)
 {
@@ -62,11 +64,12 @@ static enum nvirt_status check_config(const struct nvirt_svm_vcpu_config *config
     if (!is_page(config->vmcb01) || !is_page(config->maps02)) {
         return NVIRT_ERR_ALIGNMENT;
     }
-    if (config->index >= NVIRT_VM_MAX_VCPUS || !asids_are_valid(config) ||
-        !nvi_npt_pat_is_usable(config->host_pat)) {
+    if (config->index >= NVIRT_VM_MAX_VCPUS || config->roots > NVIRT_MAX_ROOTS ||
+        config->flush_addresses > NVIRT_TLB_MAX_ADDRESSES || !asids_are_valid(config) ||
+        !nvi_npt_pat_is_usable(config->host_pat) || config->tsc_ratio > NVI_SVM_TSC_RATIO_MAX) {
         return NVIRT_ERR_RANGE;
     }
-    if (config->host_5_level) {
+    if (config->host_5_level || !nvi_hv_is_possible(config->hyperv)) {
         return NVIRT_ERR_CAPABILITY;
     }
     return offer_is_possible(config->cpu, config->offer) ? NVIRT_OK : NVIRT_ERR_CAPABILITY;
@@ -75,11 +78,22 @@ static enum nvirt_status check_config(const struct nvirt_svm_vcpu_config *config
 static enum nvirt_status init_engines(struct nvirt_svm_vcpu *v,
                                       const struct nvirt_svm_vcpu_config *config)
 {
-    struct nvirt_tlb_caps caps = {0};
+    struct nvirt_tlb_config tlb = { .domain = &v->tlb_domain,
+                                    .svm = true,
+                                    .tag01 = config->asid01,
+                                    .tags = config->asids,
+                                    .tag_count = config->asid_count,
+                                    .max_addresses = nvi_flush_addresses(config->flush_addresses) };
     enum nvirt_status status;
+    uint32_t count;
+    struct nvi_mmu_root *roots =
+        nvi_mmu_roots_of(v->roots, (uint8_t *)v + NVIRT_SVM_VCPU_SIZE, config->roots, &count);
 
-    caps.flush_by_asid = (config->cpu->features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0;
-    status = nvirt_tlb_init(&v->tlb, &caps, config->asid01, config->asids, config->asid_count);
+    tlb.caps.flush_by_asid = (config->cpu->features & NVIRT_SVM_FEATURE_FLUSH_BY_ASID) != 0;
+    tlb.caps.invlpga = config->cpu->invlpga_exact;
+    nvirt_tlb_domain_init(&v->tlb_domain, nvi_tlb_roots_of(v->tlb_roots, roots, count), count,
+                          false);
+    status = nvirt_tlb_init(&v->tlb, &tlb);
     if (status != NVIRT_OK) {
         return status;
     }
@@ -88,7 +102,7 @@ static enum nvirt_status init_engines(struct nvirt_svm_vcpu *v,
     v->npt.pse36 = config->offer->pse36;
     v->npt.cpu_1g = config->cpu->pages_1g;
     v->npt.cpu_pat = config->host_pat;
-    return nvi_mmu_init(&v->mmu, config->vm, &v->stats, v->roots, NVI_MMU_DEFAULT_ROOTS);
+    return nvi_mmu_init(&v->mmu, config->vm, &v->stats, roots, count);
 }
 
 static void init_maps(struct nvirt_svm_vcpu *v, const struct nvirt_svm_vcpu_config *config)
@@ -100,7 +114,8 @@ static void init_maps(struct nvirt_svm_vcpu *v, const struct nvirt_svm_vcpu_conf
     v->msrpm01 = config->msrpm01;
     v->iopm01 = config->iopm01;
     /* As if every grant had to be taken back: the host's pages hold anything. */
-    v->grants_overflow = true;
+    v->grants = NVI_SVM_GRANTS_LOST;
+    v->controls_changed = true;
 }
 
 static enum nvirt_status init_vcpu(struct nvirt_svm_vcpu *v,
@@ -109,13 +124,23 @@ static enum nvirt_status init_vcpu(struct nvirt_svm_vcpu *v,
     enum nvirt_status status;
 
     __builtin_memset(v, 0, sizeof *v);
+    nvi_svm_forget_found(v);
     v->index = config->index;
+    v->hv = config->hyperv;
     v->vm = config->vm;
     v->cpu = *config->cpu;
     v->offer = *config->offer;
     v->pass_through = config->interrupts_pass_through;
+    v->moves_options = (v->cpu.features & NVI_SVM_STATE_OPTIONS) != 0;
+    v->cpu_has_vgif = (v->cpu.features & NVIRT_SVM_FEATURE_VGIF) != 0;
+    /* The CPU refuses addresses by its own width. */
+    v->cpu_has_vmload = (v->cpu.features & NVIRT_SVM_FEATURE_VIRTUAL_VMLOAD) != 0 &&
+                        v->cpu.physical_bits == v->offer.physical_bits;
     v->level = 1;
     v->gif = true;
+    v->events02 = NVI_SVM_EVENTS_UNKNOWN;
+    v->tsc_ratio12 = NVIRT_SVM_TSC_RATIO_ONE;
+    v->tsc_ratio01 = config->tsc_ratio != 0 ? config->tsc_ratio : NVIRT_SVM_TSC_RATIO_ONE;
     status = init_engines(v, config);
     if (status != NVIRT_OK) {
         return status;
@@ -146,7 +171,7 @@ enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes,
     if (((uintptr_t)memory & (NVIRT_SVM_VCPU_ALIGN - 1)) != 0) {
         return NVIRT_ERR_ALIGNMENT;
     }
-    if (bytes < NVIRT_SVM_VCPU_SIZE) {
+    if (bytes < NVIRT_SVM_VCPU_BYTES(config->roots)) {
         return NVIRT_ERR_SIZE;
     }
     status = check_config(config);
@@ -162,6 +187,7 @@ enum nvirt_status nvirt_svm_vcpu_init(void *memory, size_t bytes,
         nvi_vm_remove_vcpu(config->vm);
         return status;
     }
+    nvi_mmu_attach(&v->mmu, config->index);
     *vcpu = v;
     return NVIRT_OK;
 }
@@ -172,6 +198,7 @@ enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *v)
         return NVIRT_ERR_NULL;
     }
     nvi_svm_abandon(v);
+    nvi_svm_leave_vmcb01(v);
     nvi_svm_unpin_all(v);
     nvi_mmu_destroy(&v->mmu);
     nvirt_port_page_free(v->vm->port, v->vmcb02_hpa);
@@ -194,9 +221,24 @@ enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *v)
     v->svme = false;
     v->gif = true;
     v->vm_cr &= ~NVIRT_SVM_VM_CR_R_INIT;
+    if ((v->vm_cr & NVIRT_SVM_VM_CR_LOCK) == 0) {
+        v->vm_cr &= ~NVIRT_SVM_VM_CR_SVMDIS; /* [APM 2 "SVM Related MSRs"] */
+    }
     v->requeued = 0;
+    v->controls_changed = true;
+    nvi_svm_leave_vmcb01(v);
+    v->direct = false;
     v->prepared = false;
     return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_svm_request_flush(struct nvirt_svm_vcpu *v, uint32_t level,
+                                          enum nvirt_tlb_request kind)
+{
+    if (v == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    return nvi_vm_request_flush(v->vm, v->index, &v->tlb, level, kind);
 }
 
 uint32_t nvirt_svm_level(const struct nvirt_svm_vcpu *v)
@@ -223,6 +265,7 @@ enum nvirt_status nvirt_svm_vmcb01_changed(struct nvirt_svm_vcpu *v)
         return NVIRT_ERR_NULL;
     }
     v->controls_changed = true;
+    v->gif01 = NVI_SVM_GIF_UNKNOWN;
     return NVIRT_OK;
 }
 

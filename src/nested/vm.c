@@ -4,8 +4,6 @@
  */
 #include "nested/vm_internal.h"
 
-#define VM_MAGIC 0x6d76766eu
-
 enum nvirt_status nvirt_vm_init(struct nvirt_vm *vm, const struct nvirt_vm_config *config)
 {
     if (vm == NULL || config == NULL) {
@@ -16,10 +14,18 @@ enum nvirt_status nvirt_vm_init(struct nvirt_vm *vm, const struct nvirt_vm_confi
         return NVIRT_ERR_RANGE;
     }
     vm->port = config->port;
-    vm->magic = VM_MAGIC;
+    vm->magic = NVI_VM_MAGIC;
     vm->page_budget = config->page_budget;
     vm->pages_in_use = 0;
+    vm->pages_common = 0;
     vm->vcpu_count = 0;
+    vm->engine_count = 0;
+    vm->lock = 0;
+    vm->changing = 0;
+    vm->changing_first = 0;
+    vm->changing_last = 0;
+    vm->changes = 0;
+    vm->engines = NULL;
     vm->physical_bits = config->physical_bits;
     return NVIRT_OK;
 }
@@ -29,7 +35,7 @@ enum nvirt_status nvirt_vm_destroy(struct nvirt_vm *vm)
     if (vm == NULL) {
         return NVIRT_ERR_NULL;
     }
-    if (vm->magic != VM_MAGIC || __atomic_load_n(&vm->vcpu_count, __ATOMIC_ACQUIRE) != 0) {
+    if (vm->magic != NVI_VM_MAGIC || __atomic_load_n(&vm->vcpu_count, __ATOMIC_ACQUIRE) != 0) {
         return NVIRT_ERR_STATE;
     }
     vm->magic = 0;
@@ -40,7 +46,7 @@ enum nvirt_status nvi_vm_add_vcpu(struct nvirt_vm *vm)
 {
     uint32_t count = __atomic_load_n(&vm->vcpu_count, __ATOMIC_RELAXED);
 
-    if (vm->magic != VM_MAGIC) {
+    if (vm->magic != NVI_VM_MAGIC) {
         return NVIRT_ERR_STATE;
     }
     do {
@@ -84,6 +90,10 @@ const char *nvirt_status_name(enum nvirt_status status)
         return "hardware refused";
     case NVIRT_ERR_UNSUPPORTED:
         return "unsupported";
+    case NVIRT_ERR_DATA:
+        return "bad data";
+    case NVIRT_ERR_ASLEEP:
+        return "L2 asleep";
     }
     return "unknown status";
 }

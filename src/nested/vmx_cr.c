@@ -45,13 +45,19 @@ static uint64_t of_l2(uint64_t real, uint64_t shadow, uint64_t before, uint64_t 
 
 uint64_t nvi_vmx_cr0_of_l2(struct nvirt_vmx_vcpu *v)
 {
+    if (v->host_cr0 == 0) {
+        return NVI_GET02(v, GUEST_CR0);
+    }
     return of_l2(NVI_GET02(v, GUEST_CR0), NVI_GET02(v, CR0_SHADOW),
-                 nvi_vmx_cr0_before_l2(&v->vmcs12, &v->hw[NVI_01].image), v->host_cr0,
+                 nvi_vmx_cr0_before_l2(&v->vmcs12, &v->hw[NVI_01]->image), v->host_cr0,
                  v->vmcs12.cr0_mask);
 }
 
 uint64_t nvi_vmx_cr4_of_l2(struct nvirt_vmx_vcpu *v)
 {
+    if (v->host_cr4 == 0) {
+        return NVI_GET02(v, GUEST_CR4);
+    }
     return of_l2(NVI_GET02(v, GUEST_CR4), NVI_GET02(v, CR4_SHADOW), v->vmcs12.guest_cr4,
                  v->host_cr4, v->vmcs12.cr4_mask);
 }
@@ -131,38 +137,41 @@ static bool uses_pae(uint64_t cr0, uint64_t cr4, uint64_t efer)
 }
 
 /* L2's CR3 is an L2-physical address: through EPT12, if L1 uses one. */
-static bool pdptes_of_running(struct nvirt_vmx_vcpu *v, uint64_t pdpte[4])
+static enum nvi_cr_load pdptes_of_running(struct nvirt_vmx_vcpu *v, uint64_t pdpte[4])
 {
-    uint64_t cr3 = NVI_GET(v, GUEST_CR3);
-    struct nvi_ept_out out;
+    uint64_t cr3 = NVI_GET(v, GUEST_CR3) & NVIRT_BITS(31, 5);
 
-    if (v->level == 2 && v->root != NULL) {
-        if (nvi_ept_walk(v->vm, &v->ept, &v->root->key,
-                         (nvirt_l2gpa){ cr3 & NVIRT_BITS(31, 5) }, NVIRT_ACCESS_READ,
-                         &out) != NVI_EPT_OK) {
-            return false;
+    if (v->level == 2) {
+        nvirt_l1gpa l1gpa;
+        enum nvi_cr_load found = nvi_vmx_pdptes_address(v, nvirt_l2gpa_make(cr3), &l1gpa);
+
+        if (found != NVI_CR_LOADED) {
+            return found;
         }
-        return nvi_vmx_pdptes_read(v, out.l1gpa.value, pdpte);
+        cr3 = l1gpa.value;
     }
-    return nvi_vmx_pdptes_read(v, cr3, pdpte);
+    return nvi_vmx_pdptes_read(v, cr3, pdpte) ? NVI_CR_LOADED : NVI_CR_FAULT;
 }
 
-/* Loads the PDPTE registers if the new mode uses them. @return false for #GP. */
-static bool reload_pdptes(struct nvirt_vmx_vcpu *v, uint64_t cr0, uint64_t cr4, uint64_t efer)
+/* Loads the PDPTE registers if the new mode uses them. */
+static enum nvi_cr_load reload_pdptes(struct nvirt_vmx_vcpu *v, uint64_t cr0, uint64_t cr4,
+                                      uint64_t efer)
 {
     uint64_t pdpte[4];
+    enum nvi_cr_load found;
 
     if (!uses_pae(cr0, cr4, efer)) {
-        return true;
+        return NVI_CR_LOADED;
     }
-    if (!pdptes_of_running(v, pdpte)) {
-        return false;
+    found = pdptes_of_running(v, pdpte);
+    if (found != NVI_CR_LOADED) {
+        return found;
     }
     NVI_SET(v, GUEST_PDPTE0, pdpte[0]);
     NVI_SET(v, GUEST_PDPTE1, pdpte[1]);
     NVI_SET(v, GUEST_PDPTE2, pdpte[2]);
     NVI_SET(v, GUEST_PDPTE3, pdpte[3]);
-    return true;
+    return NVI_CR_LOADED;
 }
 
 static bool tss_is_16bit(struct nvirt_vmx_vcpu *v)
@@ -209,12 +218,7 @@ static void set_long_mode(struct nvirt_vmx_vcpu *v, uint64_t efer)
 
 static void flush_running(struct nvirt_vmx_vcpu *v)
 {
-    if (v->level == 1) {
-        nvirt_tlb_flush_l1(&v->tlb);
-    } else if (v->vpid02 != 0) {
-        /* Without a VPID the next entry flushes by itself. */
-        nvirt_tlb_tables_changed(&v->tlb, v->vpid02);
-    }
+    nvirt_tlb_request(&v->tlb, v->level, NVIRT_TLB_REQUEST_GUEST);
 }
 
 /* What hardware gets: the host's bits as they are, the fixed ones as they must be. */
@@ -242,24 +246,27 @@ static void store_cr4(struct nvirt_vmx_vcpu *v, uint64_t cr4)
     NVI_SET(v, CR4_SHADOW, new_shadow(v, cr4, v->vmcs12.cr4_shadow, v->vmcs12.cr4_mask));
 }
 
-/* @return false for #GP, nothing is changed then. */
-static bool write_cr0(struct nvirt_vmx_vcpu *v, uint64_t value)
+/* Unless it is loaded, nothing is changed. */
+static enum nvi_cr_load write_cr0(struct nvirt_vmx_vcpu *v, uint64_t value)
 {
     uint64_t old = seen_cr0(v);
     uint64_t efer = NVI_GET(v, GUEST_EFER);
     uint64_t cr0 = without_l1s_bits(v, (value & CR0_DEFINED) | NVIRT_CR0_ET, old,
                                     v->vmcs12.cr0_mask);
     uint64_t new_efer = efer;
+    enum nvi_cr_load load = NVI_CR_LOADED;
 
     if ((value >> 32) != 0 || !cr0_is_allowed(v, old, cr0, efer)) {
-        return false;
+        return NVI_CR_FAULT;
     }
     if ((efer & NVIRT_EFER_LME) != 0) {
         new_efer = (cr0 & NVIRT_CR0_PG) != 0 ? efer | NVIRT_EFER_LMA : efer & ~NVIRT_EFER_LMA;
     }
-    if (((old ^ cr0) & (NVIRT_CR0_CD | NVIRT_CR0_NW | NVIRT_CR0_PG)) != 0 &&
-        !reload_pdptes(v, cr0, seen_cr4(v), new_efer)) {
-        return false;
+    if (((old ^ cr0) & (NVIRT_CR0_CD | NVIRT_CR0_NW | NVIRT_CR0_PG)) != 0) {
+        load = reload_pdptes(v, cr0, seen_cr4(v), new_efer);
+    }
+    if (load != NVI_CR_LOADED) {
+        return load;
     }
     if (new_efer != efer) {
         set_long_mode(v, new_efer);
@@ -268,7 +275,7 @@ static bool write_cr0(struct nvirt_vmx_vcpu *v, uint64_t value)
         flush_running(v);
     }
     store_cr0(v, cr0);
-    return true;
+    return NVI_CR_LOADED;
 }
 
 static bool cr4_is_allowed(struct nvirt_vmx_vcpu *v, uint64_t old, uint64_t cr4)
@@ -298,30 +305,33 @@ static bool cr4_change_flushes(uint64_t old, uint64_t cr4)
            ((changed & NVIRT_CR4_SMEP) != 0 && (cr4 & NVIRT_CR4_SMEP) != 0);
 }
 
-/* @return false for #GP, nothing is changed then. */
-static bool write_cr4(struct nvirt_vmx_vcpu *v, uint64_t value)
+/* Unless it is loaded, nothing is changed. */
+static enum nvi_cr_load write_cr4(struct nvirt_vmx_vcpu *v, uint64_t value)
 {
     const uint64_t loads_pdptes =
         NVIRT_CR4_PAE | NVIRT_CR4_PGE | NVIRT_CR4_PSE | NVIRT_CR4_SMEP;
     uint64_t old = seen_cr4(v);
     uint64_t cr4 = without_l1s_bits(v, value, old, v->vmcs12.cr4_mask);
+    enum nvi_cr_load load = NVI_CR_LOADED;
 
     if (!cr4_is_allowed(v, old, cr4)) {
-        return false;
+        return NVI_CR_FAULT;
     }
-    if (((old ^ cr4) & loads_pdptes) != 0 &&
-        !reload_pdptes(v, seen_cr0(v), cr4, NVI_GET(v, GUEST_EFER))) {
-        return false;
+    if (((old ^ cr4) & loads_pdptes) != 0) {
+        load = reload_pdptes(v, seen_cr0(v), cr4, NVI_GET(v, GUEST_EFER));
+    }
+    if (load != NVI_CR_LOADED) {
+        return load;
     }
     if (cr4_change_flushes(old, cr4)) {
         flush_running(v);
     }
     store_cr4(v, cr4);
-    return true;
+    return NVI_CR_LOADED;
 }
 
 /* LMSW can set PE but not clear it. */
-static bool write_msw(struct nvirt_vmx_vcpu *v, uint64_t source)
+static enum nvi_cr_load write_msw(struct nvirt_vmx_vcpu *v, uint64_t source)
 {
     uint64_t old = seen_cr0(v);
     uint64_t cr0 = (old & ~LMSW_BITS) | (source & LMSW_BITS) | (old & NVIRT_CR0_PE);
@@ -329,8 +339,8 @@ static bool write_msw(struct nvirt_vmx_vcpu *v, uint64_t source)
     return write_cr0(v, cr0);
 }
 
-static bool write_from_gpr(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint64_t number,
-                           uint32_t gpr)
+static enum nvi_cr_load write_from_gpr(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
+                                       uint64_t number, uint32_t gpr)
 {
     uint64_t value = nvi_vmx_gpr(v, gprs, gpr);
 
@@ -346,7 +356,7 @@ enum nvi_handled nvi_vmx_cr_access(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *
     uint64_t number = qualification & NVIRT_VMX_QUAL_CR_NUMBER;
     uint32_t gpr = (uint32_t)((qualification & NVIRT_VMX_QUAL_CR_GPR) >>
                               NVIRT_VMX_QUAL_CR_GPR_SHIFT);
-    bool done;
+    enum nvi_cr_load done;
 
     switch ((qualification & NVIRT_VMX_QUAL_CR_ACCESS) >> NVIRT_VMX_QUAL_CR_ACCESS_SHIFT) {
     case NVIRT_VMX_QUAL_CR_ACCESS_TO:
@@ -365,9 +375,9 @@ enum nvi_handled nvi_vmx_cr_access(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *
     default:
         return NVI_NOT_MINE;
     }
-    if (done) {
+    if (done == NVI_CR_LOADED) {
         nvi_vmx_skip(v);
-    } else {
+    } else if (done == NVI_CR_FAULT) {
         nvi_vmx_raise_error(v, NVIRT_VECTOR_GP, 0);
     }
     return NVI_HANDLED;

@@ -145,11 +145,51 @@ void nvi_vmx_redeliver(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t quali
     }
 }
 
+/* ---- exceptions that the host intercepts for its own sake ---- */
+
+/*
+ * Without another event in the slot the word goes there as it is: its type tells INT1, INT3 and INTO from
+ * exceptions. None of these three arises while an event is delivered.
+ */
+void nvi_vmx_reinject(struct nvirt_vmx_vcpu *v)
+{
+    uint64_t word = NVI_GET(v, EXIT_INTERRUPTION) & EVENT_BITS;
+    uint8_t vector = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
+    uint64_t address = vector == NVIRT_VECTOR_PF ? NVI_GET(v, EXIT_QUALIFICATION) : 0;
+    bool has_error = (word & NVIRT_VMX_INTR_ERROR_CODE) != 0;
+    uint32_t error = has_error ? (uint32_t)NVI_GET(v, EXIT_INTERRUPTION_ERROR) : 0;
+
+    if (!slot_is_free(v)) {
+        raise_full(v, (struct nvi_exception){ .vector = vector,
+                                              .has_error = has_error,
+                                              .error_code = error,
+                                              .address = address });
+        return;
+    }
+    NVI_SET(v, ENTRY_INTERRUPTION, word);
+    if (has_error) {
+        NVI_SET(v, ENTRY_ERROR_CODE, error);
+    }
+    if (type_of(word) >= NVIRT_VMX_INTR_TYPE_SOFTWARE_INTERRUPT) {
+        NVI_SET(v, ENTRY_INSN_LENGTH, NVI_GET(v, EXIT_INSN_LENGTH));
+    }
+    if (vector == NVIRT_VECTOR_PF) {
+        v->set_cr2 = true;
+        v->cr2 = address;
+    }
+}
+
 /* ---- delivery ---- */
 
 static bool is_contributory(uint8_t vector)
 {
     return vector == NVIRT_VECTOR_DE || (vector >= NVIRT_VECTOR_TS && vector <= NVIRT_VECTOR_GP);
+}
+
+/* The other class of the table: #VE is in it [SDM 3C "Delivery of Virtualization Exceptions"]. */
+static bool is_page_fault(uint8_t vector)
+{
+    return vector == NVIRT_VECTOR_PF || vector == NVIRT_VECTOR_VE;
 }
 
 static void exit_info_for_event(uint32_t reason, uint64_t word, struct nvi_vmx_exit_info *info)
@@ -272,7 +312,7 @@ enum outcome { OUTCOME_SECOND, OUTCOME_DOUBLE_FAULT, OUTCOME_SHUTDOWN, OUTCOME_W
 static enum outcome combine(uint64_t word, uint8_t second)
 {
     uint8_t first = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
-    bool serious = is_contributory(second) || second == NVIRT_VECTOR_PF;
+    bool serious = is_contributory(second) || is_page_fault(second);
 
     if (type_of(word) != NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) {
         return OUTCOME_SECOND;
@@ -281,7 +321,7 @@ static enum outcome combine(uint64_t word, uint8_t second)
         return serious ? OUTCOME_SHUTDOWN : OUTCOME_WAIT;
     }
     if ((is_contributory(first) && is_contributory(second)) ||
-        (first == NVIRT_VECTOR_PF && serious)) {
+        (is_page_fault(first) && serious)) {
         return OUTCOME_DOUBLE_FAULT;
     }
     return OUTCOME_SECOND;
@@ -319,7 +359,7 @@ static void deliver_double_fault(struct nvirt_vmx_vcpu *v)
     }
 }
 
-static void deliver_exception(struct nvirt_vmx_vcpu *v)
+void nvi_vmx_deliver_exception(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_exception exception = v->pending.exception;
     uint64_t word = NVI_GET(v, ENTRY_INTERRUPTION);
@@ -348,6 +388,15 @@ static void deliver_exception(struct nvirt_vmx_vcpu *v)
     }
 }
 
+void nvi_vmx_leave_for(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t qualification)
+{
+    struct nvi_vmx_exit_info info;
+
+    exit_info_for_event(reason, 0, &info);
+    info.qualification = qualification;
+    nvi_vmx_leave(v, &info);
+}
+
 /* INIT and the monitor trap: exits of L2 that nothing else goes before. In L1 the trap is void and
  * INIT stays blocked [SDM 3C "Event Blocking", "Monitor Trap Flag"].
  * @return true when L2 was left. */
@@ -369,7 +418,7 @@ static bool deliver_init_or_trap(struct nvirt_vmx_vcpu *v)
 }
 
 /* @return true when it waits for a window. */
-static bool deliver_nmi(struct nvirt_vmx_vcpu *v)
+bool nvi_vmx_deliver_nmi(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_vmx_exit_info info;
     uint64_t blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
@@ -403,6 +452,10 @@ static bool deliver_interrupt(struct nvirt_vmx_vcpu *v)
     if (v->level == 2 && (v->vmcs12.pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0) {
         bool acknowledge = (v->vmcs12.exit_controls & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) != 0;
 
+        if (nvi_vmx_is_notification(&v->vmcs12, v->pending.vector) && nvi_vmx_process_posted(v)) {
+            v->pending.interrupt = false;
+            return false;
+        }
         exit_info_for_event(NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT,
                             acknowledge ? event_word(NVIRT_VMX_INTR_TYPE_EXTERNAL,
                                                      v->pending.vector, false)
@@ -452,7 +505,7 @@ void nvi_vmx_forced_exit_done(struct nvirt_vmx_vcpu *v)
 
 static void set_windows(struct nvirt_vmx_vcpu *v, bool interrupt, bool nmi)
 {
-    uint64_t proc = v->level == 2 ? v->proc02 : v->proc01;
+    uint64_t proc = v->level == 2 ? v->now->proc02 : v->proc01;
 
     if (interrupt) {
         proc |= NVIRT_VMX_PROC_INTERRUPT_WINDOW;
@@ -470,9 +523,9 @@ static void deliver_once(struct nvirt_vmx_vcpu *v)
     bool nmi_waits;
 
     if (v->pending.exception.waiting) {
-        deliver_exception(v);
+        nvi_vmx_deliver_exception(v);
     }
-    nmi_waits = v->pending.nmi && deliver_nmi(v);
+    nmi_waits = v->pending.nmi && nvi_vmx_deliver_nmi(v);
     interrupt_waits = v->pending.interrupt && deliver_interrupt(v);
     set_windows(v, interrupt_waits, nmi_waits);
 }
@@ -481,6 +534,12 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
 {
     uint32_t level = v->level;
 
+    if (nvi_vmx_is_asleep(v)) {
+        nvi_vmx_deliver_asleep(v);
+        if (nvi_vmx_is_asleep(v)) {
+            return;
+        }
+    }
     if (v->entry_pending) {
         if (v->pending.exception.waiting || v->pending.nmi || v->pending.interrupt ||
             v->pending.init) {

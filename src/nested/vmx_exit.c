@@ -53,6 +53,10 @@ static bool carried_out(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint3
         return nvi_vmx_rdmsr(v, gprs) == NVI_HANDLED;
     case NVIRT_VMX_EXIT_WRMSR:
         return nvi_vmx_wrmsr(v, gprs) == NVI_HANDLED;
+    case NVIRT_VMX_EXIT_VMREAD:
+    case NVIRT_VMX_EXIT_VMWRITE:
+        /* Of L2: L1's bitmap lets the field pass. */
+        return nvi_vmx_instruction(v, gprs, basic);
     default:
         return is_own_window(v, basic);
     }
@@ -61,10 +65,9 @@ static bool carried_out(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint3
 enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
                                   struct nvirt_vmx_exit *exit)
 {
-    uint32_t reason = nvi_hw_exit(v, NVI_01);
+    uint32_t reason = exit->reason;
     uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
 
-    exit->reason = reason;
     v->stats.exits_l1++;
     if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
         /* Hardware refuses vmcs01: the host's own fields are at fault. */
@@ -83,6 +86,9 @@ enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         nvi_vmx_redeliver(v, reason, 0, 0);
         return v->error;
     }
+    if (basic == NVIRT_VMX_EXIT_VMLAUNCH || basic == NVIRT_VMX_EXIT_VMRESUME) {
+        nvi_hw_fetch_for_entry(v);
+    }
     if (!nvi_vmx_instruction(v, gprs, basic) && !carried_out(v, gprs, basic)) {
         give_to_host(v, exit, reason);
     }
@@ -99,12 +105,19 @@ enum nvirt_status nvi_vmx_exit_l1(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
 /* "Bus lock detected": about the control of that name, which is L0's alone. */
 #define REASON_BUS_LOCK ((uint32_t)NVIRT_BIT(26))
 
+static void leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *info)
+{
+    if (!nvi_vmx_leave_plainly(v, info)) {
+        nvi_vmx_leave(v, info);
+    }
+}
+
 static void reflect(struct nvirt_vmx_vcpu *v, uint32_t reason)
 {
     struct nvi_vmx_exit_info info;
 
     nvi_vmx_exit_info(v, reason & ~REASON_BUS_LOCK, &info);
-    nvi_vmx_leave(v, &info);
+    leave(v, &info);
 }
 
 static bool l1_bitmap_says_yes(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_lookup *lookup)
@@ -120,53 +133,32 @@ static bool l1_bitmap_says_yes(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_lo
     return false;
 }
 
-static void reflect_violation(struct nvirt_vmx_vcpu *v, const struct nvi_ept_verdict *verdict)
-{
-    struct nvi_vmx_exit_info info;
-
-    nvi_vmx_exit_info(v, NVIRT_VMX_EXIT_EPT_VIOLATION, &info);
-    info.qualification = verdict->qualification |
-                         (info.qualification & NVIRT_VMX_QUAL_EPT_NMI_UNBLOCKING);
-    nvi_vmx_leave(v, &info);
-}
-
-static void reflect_misconfiguration(struct nvirt_vmx_vcpu *v)
-{
-    struct nvi_vmx_exit_info info;
-
-    nvi_vmx_exit_info(v, NVIRT_VMX_EXIT_EPT_VIOLATION, &info);
-    info.reason = NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
-    info.qualification = 0;
-    nvi_vmx_leave(v, &info);
-}
-
 /* A fault in EPT02: a hole to fill, L1's, or the host's. */
 static enum nvirt_status second_stage(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit)
 {
-    uint64_t qualification = NVI_GET02(v, EXIT_QUALIFICATION);
-    nvirt_l2gpa l2gpa = nvirt_l2gpa_make(NVI_GET02(v, GUEST_PHYSICAL));
-    struct nvi_ept_verdict verdict;
+    nvirt_l1gpa l1gpa;
+    enum nvi_fault fault = nvi_vmx_second_stage(v, &l1gpa);
 
-    __builtin_memset(&verdict, 0, sizeof verdict);
-    switch (nvi_ept_fault(&v->mmu, v->root, &v->ept, qualification, l2gpa, &verdict)) {
-    case NVI_FAULT_INSTALLED:
-    case NVI_FAULT_RETRY:
-        nvi_vmx_redeliver(v, NVIRT_VMX_EXIT_EPT_VIOLATION, qualification, 0);
+    if (nvi_mmu_is_reflected(fault)) {
         return v->error;
-    case NVI_FAULT_REFLECT:
-        reflect_violation(v, &verdict);
-        return v->error;
-    case NVI_FAULT_REFLECT_MISCONFIG:
-        reflect_misconfiguration(v);
-        return v->error;
-    case NVI_FAULT_NO_PAGE:
-        nvi_vmx_redeliver(v, NVIRT_VMX_EXIT_EPT_VIOLATION, qualification, 0);
-        return NVIRT_ERR_NO_PAGE;
-    case NVI_FAULT_HOST:
-    default:
+    }
+    if (fault == NVI_FAULT_HOST) {
         give_to_host(v, exit, NVIRT_VMX_EXIT_EPT_VIOLATION);
-        exit->l1gpa = verdict.l1gpa;
+        exit->l1gpa = l1gpa;
         return v->error;
+    }
+    nvi_vmx_redeliver(v, NVIRT_VMX_EXIT_EPT_VIOLATION, NVI_GET02(v, EXIT_QUALIFICATION), 0);
+    return fault == NVI_FAULT_NO_PAGE ? NVIRT_ERR_NO_PAGE : v->error;
+}
+
+/* What an exception, an NMI or an interrupt tells. The vector of an interrupt matters to posted ones only. */
+static void look_at_event(struct nvirt_vmx_vcpu *v, uint32_t basic, struct nvi_vmx_owner_in *in)
+{
+    if (basic == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
+        in->interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
+        in->interruption_error = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION_ERROR);
+    } else if ((v->vmcs12.pin_controls & NVIRT_VMX_PIN_POSTED_INTERRUPTS) != 0) {
+        in->interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
     }
 }
 
@@ -179,16 +171,18 @@ static bool is_l1s(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint
     __builtin_memset(&in, 0, sizeof in);
     lookup.count = 0;
     in.vmcs12 = &v->vmcs12;
-    in.vmcs01 = &v->hw[NVI_01].image;
+    in.vmcs01 = &v->hw[NVI_01]->image;
     in.reason = basic;
     in.gprs = gprs;
     in.qualification = nvi_vmx_qualification(v, NVI_02, basic);
-    if (basic == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
-        in.interruption = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION);
-        in.interruption_error = (uint32_t)NVI_GET02(v, EXIT_INTERRUPTION_ERROR);
+    if (basic <= NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT) {
+        look_at_event(v, basic, &in);
     }
     if (basic == NVIRT_VMX_EXIT_CR_ACCESS) {
         in.rsp = NVI_GET02(v, GUEST_RSP);
+    }
+    if (basic == NVIRT_VMX_EXIT_VMREAD || basic == NVIRT_VMX_EXIT_VMWRITE) {
+        in.encoding = nvi_vmx_insn_encoding(v, gprs);
     }
     *owner = nvi_vmx_exit_owner(&in, &lookup);
     return *owner == NVI_VMX_OWNER_L1 ||
@@ -202,6 +196,7 @@ static void entry_refused(struct nvirt_vmx_vcpu *v, uint32_t basic)
     struct nvi_vmx_live live = nvi_vmx_l1_live(v);
 
     nvirt_port_trace(v->port, "nvirt: vmcs02 refused, exit reason", basic);
+    v->now->changed = NVI_ALL_GROUPS;
     nvi_vmx_forced_exit_done(v);
     nvi_vmx_entry_failure(v, basic, NVI_GET02(v, EXIT_QUALIFICATION), &live);
 }
@@ -209,34 +204,33 @@ static void entry_refused(struct nvirt_vmx_vcpu *v, uint32_t basic)
 /* What is left of the host's timer goes on counting in whichever level runs next. */
 static void save_l0_timer(struct nvirt_vmx_vcpu *v)
 {
-    const struct nvirt_vmcs *vmcs01 = &v->hw[NVI_01].image;
+    const struct nvirt_vmcs *vmcs01 = &v->hw[NVI_01]->image;
 
     if (!v->forced_exit && nvi_vmx_l0_has_timer(v) &&
         (vmcs01->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER) != 0) {
-        nvi_field_add(&v->hw[NVI_02].stale, NVIRT_VMCS_GUEST_PREEMPTION_TIMER);
+        nvi_field_add(&v->hw[NVI_02]->stale, NVIRT_VMCS_GUEST_PREEMPTION_TIMER);
         NVI_SET01(v, GUEST_PREEMPTION_TIMER, NVI_GET02(v, GUEST_PREEMPTION_TIMER));
     }
 }
 
-/* L2 has run: its entry is a fact. */
-static void entry_took_place(struct nvirt_vmx_vcpu *v)
+/* The CPU acknowledged it for L1, whose descriptor may be too busy for it to go unnoticed. */
+static void notification(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit, uint32_t reason)
 {
-    if (v->entry_pending) {
-        v->entry_pending = false;
-        v->vmx.launched = true;
-        v->stats.nested_entries++;
+    if (nvi_vmx_process_posted(v)) {
+        give_to_host(v, exit, reason);
+    } else {
+        reflect(v, reason);
     }
 }
 
 enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs,
                                   struct nvirt_vmx_exit *exit)
 {
-    uint32_t reason = nvi_hw_exit(v, NVI_02);
+    uint32_t reason = exit->reason;
     uint32_t basic = reason & (uint32_t)NVIRT_VMX_REASON_BASIC;
     bool forced = v->forced_exit;
     enum nvi_vmx_owner owner;
 
-    exit->reason = reason;
     v->stats.exits_l2++;
     if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
         if (!v->entry_pending) {
@@ -247,11 +241,14 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         entry_refused(v, basic);
         return v->error;
     }
-    entry_took_place(v);
+    nvi_vmx_entry_took_place(v);
     save_l0_timer(v);
     nvi_vmx_forced_exit_done(v);
     if (forced && basic == NVIRT_VMX_EXIT_PREEMPTION_TIMER) {
         nvi_vmx_redeliver(v, reason, 0, 0);
+        return v->error;
+    }
+    if (basic == NVIRT_VMX_EXIT_VMFUNC && nvi_vmx_vmfunc(v, gprs)) {
         return v->error;
     }
     if (is_l1s(v, gprs, basic, &owner)) {
@@ -262,6 +259,8 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         return NVIRT_ERR_HARDWARE;
     } else if (owner == NVI_VMX_OWNER_TABLES) {
         return second_stage(v, exit);
+    } else if (owner == NVI_VMX_OWNER_POSTED) {
+        notification(v, exit, reason);
     } else if (!carried_out(v, gprs, basic)) {
         give_to_host(v, exit, reason);
     }

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The edge: the one file of nested VMX that executes VMX instructions. It knows of each field of
- * vmcs01 and vmcs02 whether image and hardware agree, reads a field when it is first wanted after
- * an exit, and writes before an entry what changed. Any VMCS may be made current at any time to
+ * The edge: with the two short ways (vmx_fast.c, vmx_switch.c) the one file of nested VMX that
+ * executes VMX instructions. It knows of each field of vmcs01 and vmcs02 whether image and hardware
+ * agree, reads a field when it is first wanted after an exit, and writes before an entry what changed. Any VMCS may be made current at any time to
  * fetch from it, so laziness is never a question of correctness, only of one VMPTRLD more.
  *
  * [SDM 3C "Virtual-Machine Control Structures"]
  */
-#include "nested/vmx_internal.h"
-
-/* The table's encodings side by side: looked up for every VMREAD and VMWRITE. */
-static const uint16_t encodings[NVIRT_VMCS_FIELD_COUNT] = {
-#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) encoding,
-#include <nvirt/vmcs_fields.def>
-};
+#include "nested/vmx_hot.h"
 
 static void failed(struct nvirt_vmx_vcpu *v, const char *text, uint64_t value)
 {
@@ -46,35 +40,7 @@ static bool is_shown_to_l1(const struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field
     }
 }
 
-/* Fields of vmcs01 that L1's host state replaces: all that an exit loads, and nothing of L0's. */
-static bool exit_loads(enum nvirt_vmcs_field field)
-{
-    const struct nvirt_vmcs_field_info *info = nvirt_vmcs_info(field);
-
-    switch (field) {
-    case NVIRT_VMCS_GUEST_DEBUGCTL:
-    case NVIRT_VMCS_GUEST_PAT:
-    case NVIRT_VMCS_GUEST_EFER:
-    case NVIRT_VMCS_GUEST_SYSENTER_CS:
-    case NVIRT_VMCS_GUEST_SYSENTER_ESP:
-    case NVIRT_VMCS_GUEST_SYSENTER_EIP:
-    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
-    case NVIRT_VMCS_GUEST_ACTIVITY:
-    case NVIRT_VMCS_GUEST_PENDING_DEBUG:
-    case NVIRT_VMCS_CR0_SHADOW:
-    case NVIRT_VMCS_CR4_SHADOW:
-    case NVIRT_VMCS_ENTRY_CONTROLS:
-        return true;
-    case NVIRT_VMCS_GUEST_PDPTE0:
-    case NVIRT_VMCS_GUEST_PDPTE1:
-    case NVIRT_VMCS_GUEST_PDPTE2:
-    case NVIRT_VMCS_GUEST_PDPTE3:
-        return false;
-    default:
-        return info->group == NVIRT_VMCS_GROUP_SEGMENTS ||
-               info->group == NVIRT_VMCS_GROUP_REGISTERS;
-    }
-}
+static void fill_block_sets(struct nvirt_vmx_vcpu *v);
 
 /*
  * An exit changes more of vmcs01 than of vmcs02: state that L1 was not offered is used by no
@@ -87,15 +53,25 @@ void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
         enum nvirt_vmcs_kind kind = nvirt_vmcs_field_kind(field);
         bool guest = kind == NVIRT_VMCS_KIND_GUEST && !survives_exits(field);
 
+        if (nvirt_vmcs_field_exists(&v->offer, field)) {
+            nvi_field_add(&v->offered, i);
+            if (kind != NVIRT_VMCS_KIND_EXIT) {
+                nvi_field_add(&v->writable, i);
+            }
+        }
         if (!nvirt_vmcs_field_exists(&v->caps, field)) {
             continue;
         }
         nvi_field_add(&v->exists, i);
         if (kind != NVIRT_VMCS_KIND_EXIT && !is_pdpte(field)) {
             nvi_field_add(&v->merged, i);
+            if (kind != NVIRT_VMCS_KIND_GUEST) {
+                nvi_field_add(&v->controls, i);
+            }
         }
-        if (exit_loads(field)) {
-            nvi_field_add(&v->loaded, i);
+        nvi_field_add(&v->group[nvi_vmcs_groups[i]], i);
+        if (nvi_vmx_is_saved_lazily(field)) {
+            nvi_field_add(&v->saved, i);
         }
         if (kind == NVIRT_VMCS_KIND_EXIT || guest) {
             nvi_field_add(&v->changes[NVI_01], i);
@@ -108,16 +84,22 @@ void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
             nvi_field_add(&v->guest, i);
         }
     }
+    fill_block_sets(v);
+    /* What may be lazy is shown to L1: saved guest state that its CPU has. */
+    nvi_field_keep(&v->saved, &v->guest);
     /* IA-32e-mode guest follows EFER.LMA at each exit. The valid bit of the event to inject changes
      * too, but always to 0: that needs no read. */
     nvi_field_add(&v->changes[NVI_01], NVIRT_VMCS_ENTRY_CONTROLS);
     nvi_field_add(&v->changes[NVI_02], NVIRT_VMCS_ENTRY_CONTROLS);
+    v->unread = v->changes[NVI_02];
+    nvi_field_remove_all(&v->unread, &v->flow);
+    nvi_field_remove(&v->unread, NVIRT_VMCS_ENTRY_CONTROLS);
+    nvi_field_remove(&v->unread, NVIRT_VMCS_EXIT_REASON);
+    nvi_field_remove(&v->unread, NVIRT_VMCS_EXIT_INSN_LENGTH);
 }
 
-static bool vmclear(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+static bool vmclear(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
-
     v->stats.vmclears++;
     if (nvirt_port_vmclear(v->cpu, hw->hpa) != NVIRT_HW_OK) {
         failed(v, "nvirt: VMCLEAR refused", hw->hpa.value);
@@ -125,21 +107,23 @@ static bool vmclear(struct nvirt_vmx_vcpu *v, enum nvi_which which)
     }
     hw->active = false;
     hw->launched = false;
-    if (v->current == which) {
-        v->current = NVI_NONE;
+    if (v->current == hw) {
+        v->current = NULL;
     }
     return true;
 }
 
 /* A region that never was a VMCS holds chance contents: all its fields are to be written. */
-static void first_use(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+static void first_use(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
-
-    if (hw->initialised || !vmclear(v, which)) {
+    if (hw->initialised || !vmclear(v, hw)) {
         return;
     }
     hw->initialised = true;
+    if (hw == &v->shadow.hw) {
+        hw->dirty = v->shadow.fields;
+        return;
+    }
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         if (nvi_field_has(&v->exists, i) &&
             nvirt_vmcs_field_kind((enum nvirt_vmcs_field)i) != NVIRT_VMCS_KIND_EXIT) {
@@ -148,67 +132,70 @@ static void first_use(struct nvirt_vmx_vcpu *v, enum nvi_which which)
     }
 }
 
-static bool switch_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+NVIRT_COLD bool nvi_hw_vmptrld_failed(struct nvirt_vmx_vcpu *v, const struct nvi_hw_vmcs *hw)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
+    failed(v, "nvirt: VMPTRLD refused", hw->hpa.value);
+    return false;
+}
 
+NVIRT_NOINLINE bool nvi_hw_switch_current(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+{
     if (v->cpu == NULL) {
         failed(v, "nvirt: VMCS wanted without a CPU", hw->hpa.value);
         return false;
     }
-    first_use(v, which);
+    first_use(v, hw);
     v->stats.vmptrlds++;
     if (!hw->initialised || nvirt_port_vmptrld(v->cpu, hw->hpa) != NVIRT_HW_OK) {
-        failed(v, "nvirt: VMPTRLD refused", hw->hpa.value);
-        return false;
+        return nvi_hw_vmptrld_failed(v, hw);
     }
     hw->active = true;
-    v->current = which;
+    v->current = hw;
     return true;
 }
 
-static inline bool make_current(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+void nvi_hw_read_failed(struct nvirt_vmx_vcpu *v, uint32_t encoding)
 {
-    return v->current == which || switch_current(v, which);
+    failed(v, "nvirt: VMREAD refused", encoding);
 }
 
-static void fetch_one(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t field)
+static inline void fetch_one(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw, uint32_t field)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
-    uint32_t encoding = encodings[field];
+    uint32_t encoding = nvi_vmcs_encodings[field];
     uint64_t value = 0;
 
-    if (!make_current(v, which)) {
+    if (!nvi_hw_make_current(v, hw)) {
         return;
     }
     v->stats.vmreads++;
     if (nvirt_port_vmread(v->cpu, encoding, &value) != NVIRT_HW_OK) {
-        failed(v, "nvirt: VMREAD refused", encoding);
+        nvi_hw_read_failed(v, encoding);
         return;
     }
     hw->image.field[field] = value;
     nvi_field_remove(&hw->stale, field);
 }
 
+uint64_t nvi_hw_read(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw, uint32_t field)
+{
+    if (nvi_field_has(&hw->stale, field)) {
+        fetch_one(v, hw, field);
+    }
+    return nvi_field_has(&hw->stale, field) ? 0 : hw->image.field[field];
+}
+
 uint64_t nvi_hw_get_stale(struct nvirt_vmx_vcpu *v, enum nvi_which which,
                           enum nvirt_vmcs_field field)
 {
-    fetch_one(v, which, (uint32_t)field);
-    return nvi_field_has(&v->hw[which].stale, (uint32_t)field) ? 0
-                                                               : v->hw[which].image.field[field];
+    return nvi_hw_read(v, v->hw[which], (uint32_t)field);
 }
 
-void nvi_hw_set(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field,
-                uint64_t value)
+void nvi_hw_set_differing(struct nvirt_vmx_vcpu *v, enum nvi_which which,
+                          enum nvirt_vmcs_field field, uint64_t value)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
-    uint64_t fitting;
+    struct nvi_hw_vmcs *hw = v->hw[which];
+    uint64_t fitting = value & nvi_vmcs_masks[field];
 
-    /* What the image holds fits its field: the most frequent case needs no look at the width. */
-    if (!nvi_field_has(&hw->stale, (uint32_t)field) && hw->image.field[field] == value) {
-        return;
-    }
-    fitting = nvirt_vmcs_truncate(field, value);
     if (!nvi_field_has(&hw->stale, (uint32_t)field) && hw->image.field[field] == fitting) {
         return;
     }
@@ -219,36 +206,21 @@ void nvi_hw_set(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_
     }
 }
 
-/* Calls for each member of a set would hide the cost: the words are walked bit by bit here. */
-static uint32_t take_lowest(uint64_t *word)
+void nvi_hw_know(struct nvirt_vmx_vcpu *v, enum nvi_which which, enum nvirt_vmcs_field field,
+                 uint64_t value)
 {
-    uint32_t bit = (uint32_t)__builtin_ctzll(*word);
-
-    *word &= *word - 1;
-    return bit;
-}
-
-/* Fields of word @w of a set in which @next and the image disagree. */
-static uint64_t differing(const struct nvirt_vmcs *next, const struct nvirt_vmcs *image, uint32_t w)
-{
-    uint64_t differ = 0;
-
-    for (uint32_t bit = 0; bit < 64u && w * 64u + bit < NVIRT_VMCS_FIELD_COUNT; bit++) {
-        differ |= (uint64_t)(next->field[w * 64u + bit] != image->field[w * 64u + bit]) << bit;
-    }
-    return differ;
+    v->hw[which]->image.field[field] = nvirt_vmcs_truncate(field, value);
+    nvi_field_remove(&v->hw[which]->stale, (uint32_t)field);
 }
 
 void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvirt_vmcs *next,
                     const struct nvi_field_set *set)
 {
-    const struct nvi_hw_vmcs *hw = &v->hw[which];
-
     for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        uint64_t due = set->word[w] & (hw->stale.word[w] | differing(next, &hw->image, w));
+        uint64_t due = set->word[w];
 
         while (due != 0) {
-            uint32_t field = w * 64u + take_lowest(&due);
+            uint32_t field = w * 64u + nvi_take_lowest(&due);
 
             nvi_hw_set(v, which, (enum nvirt_vmcs_field)field, next->field[field]);
         }
@@ -258,71 +230,281 @@ void nvi_hw_replace(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct
 void nvi_hw_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which, const struct nvi_field_set *set)
 {
     for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        uint64_t wanted = v->hw[which].stale.word[w] & set->word[w];
+        uint64_t wanted = v->hw[which]->stale.word[w] & set->word[w];
 
         while (wanted != 0 && v->error == NVIRT_OK) {
-            fetch_one(v, which, w * 64u + take_lowest(&wanted));
+            fetch_one(v, v->hw[which], w * 64u + nvi_take_lowest(&wanted));
         }
     }
+}
+
+/* ---- two sets that every nested exit moves: unrolled, which costs a third of a loop ---- */
+
+/* What an exit loads into vmcs01 and nvirt did not look at when L1 left, as a rule. */
+static inline bool is_block(enum nvirt_vmcs_field field, enum nvirt_vmcs_group group)
+{
+    switch (field) {
+    case NVIRT_VMCS_GUEST_SS_AR:
+    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
+        return false;
+    case NVIRT_VMCS_GUEST_CR3:
+    case NVIRT_VMCS_GUEST_CR4:
+    case NVIRT_VMCS_GUEST_DR7:
+    case NVIRT_VMCS_GUEST_DEBUGCTL:
+    case NVIRT_VMCS_GUEST_PAT:
+    case NVIRT_VMCS_GUEST_SYSENTER_CS:
+    case NVIRT_VMCS_GUEST_SYSENTER_ESP:
+    case NVIRT_VMCS_GUEST_SYSENTER_EIP:
+        return true;
+    default:
+        return group == NVIRT_VMCS_GROUP_SEGMENTS || group == NVIRT_VMCS_GROUP_FLOW;
+    }
+}
+
+static void fill_block_sets(struct nvirt_vmx_vcpu *v)
+{
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (nvi_hw_is_flow(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group)) {                                    \
+        nvi_field_add(&v->flow, NVIRT_VMCS_##NAME);                                                \
+    }                                                                                              \
+    if (is_block(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group)) {                                   \
+        nvi_field_add(&v->block, NVIRT_VMCS_##NAME);                                               \
+    }
+#include <nvirt/vmcs_fields.def>
+}
+
+/* VMREAD of one field into the image, in a function that ends when it is refused. */
+#define FETCH(hw, encoding, member)                                                                \
+    do {                                                                                           \
+        if (nvirt_port_vmread(v->cpu, encoding, &(hw)->image.member) != NVIRT_HW_OK) {             \
+            nvi_hw_read_failed(v, encoding);                                                       \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+
+void nvi_hw_fetch_flow(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_hw_vmcs *hw = v->hw[NVI_02];
+
+    if (!nvi_field_has_all(&hw->stale, &v->flow) || v->current != hw) {
+        nvi_hw_fetch(v, NVI_02, &v->flow);
+        return;
+    }
+    v->stats.vmreads += NVI_FLOW_FIELDS;
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (nvi_hw_is_flow(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group)) {                                    \
+        FETCH(hw, encoding, member);                                                               \
+    }
+#include <nvirt/vmcs_fields.def>
+    nvi_field_remove_all(&hw->stale, &v->flow);
+}
+
+void nvi_hw_fetch_for_entry(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_hw_vmcs *hw = v->hw[NVI_01];
+    struct nvi_field_set read = { { 0 } };
+
+    nvi_field_add(&read, NVIRT_VMCS_GUEST_SS_AR);
+    nvi_field_add(&read, NVIRT_VMCS_GUEST_INTERRUPTIBILITY);
+    nvi_field_add(&read, NVIRT_VMCS_GUEST_CR0);
+    nvi_field_add(&read, NVIRT_VMCS_GUEST_EFER);
+    if (!nvi_field_has_all(&hw->stale, &read) || v->current != hw) {
+        return;
+    }
+    v->stats.vmreads += 4;
+    FETCH(hw, NVI_ENCODING_GUEST_SS_AR, guest_ss_ar);
+    FETCH(hw, NVI_ENCODING_GUEST_INTERRUPTIBILITY, guest_interruptibility);
+    FETCH(hw, NVI_ENCODING_GUEST_CR0, guest_cr0);
+    FETCH(hw, NVI_ENCODING_GUEST_EFER, guest_efer);
+    nvi_field_remove_all(&hw->stale, &read);
+}
+
+void nvi_hw_fetch_shadow(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_hw_vmcs *hw = &v->shadow.hw;
+    struct nvi_field_set read = { { 0 } };
+
+#define X(NAME, member) nvi_field_add(&read, NVIRT_VMCS_##NAME);
+    NVI_SHADOW_ENTRY_FIELDS(X)
+#undef X
+    if (!nvi_field_has_all(&hw->stale, &read) || !nvi_hw_make_current(v, hw)) {
+        nvi_hw_fetch(v, NVI_SHADOW, &v->shadow.entry);
+        return;
+    }
+    v->stats.vmreads += 6;
+#define X(NAME, member) FETCH(hw, NVI_ENCODING_##NAME, member);
+    NVI_SHADOW_ENTRY_FIELDS(X)
+#undef X
+    nvi_field_remove_all(&hw->stale, &read);
+}
+
+void nvi_hw_block_changed(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_hw_vmcs *hw = v->hw[NVI_01];
+
+    nvi_field_add_all(&hw->dirty, &v->block);
+    nvi_field_remove_all(&hw->stale, &v->block);
+}
+
+/* ---- writing ---- */
+
+static inline bool write_one(struct nvirt_vmx_vcpu *v, uint32_t encoding, uint64_t value)
+{
+    if (nvirt_port_vmwrite(v->cpu, encoding, value) != NVIRT_HW_OK) {
+        failed(v, "nvirt: VMWRITE refused", encoding);
+        return false;
+    }
+    return true;
+}
+
+/* @return false when an instruction was refused: all of it stays dirty. */
+static bool write_block(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+{
+    v->stats.vmwrites += NVI_BLOCK_FIELDS;
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (is_block(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group) &&                                   \
+        !write_one(v, encoding, hw->image.member)) {                                               \
+        return false;                                                                              \
+    }
+#include <nvirt/vmcs_fields.def>
+    nvi_field_remove_all(&hw->dirty, &v->block);
+    return true;
+}
+
+void nvi_hw_block_copy(const struct nvirt_vmcs *image, uint64_t block[NVI_BLOCK_FIELDS])
+{
+    uint32_t i = 0;
+
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (is_block(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group)) {                                   \
+        block[i++] = image->member;                                                                \
+    }
+#include <nvirt/vmcs_fields.def>
+}
+
+void nvi_hw_block_restore(struct nvirt_vmx_vcpu *v, const uint64_t block[NVI_BLOCK_FIELDS])
+{
+    struct nvirt_vmcs *image = &v->hw[NVI_01]->image;
+    uint32_t i = 0;
+
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (is_block(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group)) {                                   \
+        image->member = block[i++];                                                                \
+    }
+#include <nvirt/vmcs_fields.def>
+    nvi_hw_block_changed(v);
+}
+
+/* The same, past the image: hardware knows these fields then. */
+static bool write_block_due(struct nvirt_vmx_vcpu *v)
+{
+    const uint64_t *block = v->exit_memo.block;
+
+    v->stats.vmwrites += NVI_BLOCK_FIELDS;
+    nvi_field_add_all(&v->hw[NVI_01]->stale, &v->block);
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (is_block(NVIRT_VMCS_##NAME, NVIRT_VMCS_GROUP_##group) &&                                   \
+        !write_one(v, encoding, *block++)) {                                                       \
+        return false;                                                                              \
+    }
+#include <nvirt/vmcs_fields.def>
+    v->block_due = false;
+    return true;
+}
+
+static bool write_word(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw, uint32_t w)
+{
+    const uint16_t *encodings = &nvi_vmcs_encodings[w * 64u];
+    const uint64_t *fields = &hw->image.field[w * 64u];
+    uint64_t due = hw->dirty.word[w];
+
+    do {
+        uint32_t bit = (uint32_t)__builtin_ctzll(due);
+
+        v->stats.vmwrites++;
+        if (!write_one(v, encodings[bit], fields[bit])) {
+            hw->dirty.word[w] = due;
+            return false;
+        }
+        due &= due - 1;
+    } while (due != 0);
+    hw->dirty.word[w] = 0;
+    return true;
 }
 
 void nvi_hw_commit(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 {
-    struct nvi_hw_vmcs *hw = &v->hw[which];
+    struct nvi_hw_vmcs *hw = v->hw[which];
 
-    if (!make_current(v, which)) {
+    if (!nvi_hw_make_current(v, hw)) {
         return;
     }
-    for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        uint64_t due = hw->dirty.word[w];
-
-        while (due != 0) {
-            uint32_t field = w * 64u + take_lowest(&due);
-            uint32_t encoding = encodings[field];
-
-            v->stats.vmwrites++;
-            if (nvirt_port_vmwrite(v->cpu, encoding, hw->image.field[field]) != NVIRT_HW_OK) {
-                failed(v, "nvirt: VMWRITE refused", encoding);
-                return;
-            }
-            nvi_field_remove(&hw->dirty, field);
+    if (which == NVI_01 && v->block_due) {
+        if (!write_block_due(v)) {
+            return;
         }
+    } else if (which == NVI_01 && nvi_field_has_all(&hw->dirty, &v->block) && !write_block(v, hw)) {
+        return;
+    }
+    if ((hw->dirty.word[0] != 0 && !write_word(v, hw, 0)) ||
+        (hw->dirty.word[1] != 0 && !write_word(v, hw, 1)) ||
+        (hw->dirty.word[2] != 0 && !write_word(v, hw, 2)) ||
+        (hw->dirty.word[3] != 0 && !write_word(v, hw, 3))) {
+        return; /* Recorded. */
     }
 }
 
-static void became_stale(struct nvirt_vmx_vcpu *v, enum nvi_which which, bool entry_failed)
-{
-    struct nvi_hw_vmcs *hw = &v->hw[which];
+/* ---- after a run ---- */
 
-    if (entry_failed) {
+void nvi_hw_distrust(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+{
+    nvi_field_add_all(&v->hw[which]->stale, &v->changes[which]);
+}
+
+void nvi_hw_exited(struct nvirt_vmx_vcpu *v, enum nvi_which which, uint32_t reason)
+{
+    struct nvi_hw_vmcs *hw = v->hw[which];
+
+    if ((reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0) {
         /* Such an entry saves nothing and reports only why [SDM 3C "VM-Entry Failures During or
          * After Loading Guest State"]. */
         nvi_field_add(&hw->stale, NVIRT_VMCS_EXIT_QUALIFICATION);
+    } else {
+        hw->launched = true;
+        nvi_hw_distrust(v, which);
+        hw->image.entry_interruption &= ~NVIRT_VMX_INTR_VALID;
+    }
+    hw->image.exit_reason = reason;
+    nvi_field_remove(&hw->stale, NVIRT_VMCS_EXIT_REASON);
+}
+
+void nvi_hw_follow_lma(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+{
+    struct nvi_hw_vmcs *hw = v->hw[which];
+
+    if (nvi_field_has(&hw->stale, NVIRT_VMCS_GUEST_EFER) ||
+        !nvi_field_has(&hw->stale, NVIRT_VMCS_ENTRY_CONTROLS)) {
         return;
     }
-    hw->launched = true;
-    for (uint32_t w = 0; w < NVI_FIELD_WORDS; w++) {
-        hw->stale.word[w] |= v->changes[which].word[w];
+    hw->image.entry_controls &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
+    if ((hw->image.guest_efer & NVIRT_EFER_LMA) != 0) {
+        hw->image.entry_controls |= NVIRT_VMX_ENTRY_CTL_IA32E;
     }
-    nvi_field_remove(&hw->stale, NVIRT_VMCS_EXIT_REASON);
-    hw->image.entry_interruption &= ~NVIRT_VMX_INTR_VALID;
+    nvi_field_remove(&hw->stale, NVIRT_VMCS_ENTRY_CONTROLS);
 }
 
-uint32_t nvi_hw_exit(struct nvirt_vmx_vcpu *v, enum nvi_which which)
+void nvi_hw_clear_all(struct nvirt_vmx_vcpu *v)
 {
-    uint32_t reason;
-
-    v->current = which;
-    nvi_field_add(&v->hw[which].stale, NVIRT_VMCS_EXIT_REASON);
-    reason = (uint32_t)nvi_hw_get(v, which, NVIRT_VMCS_EXIT_REASON);
-    became_stale(v, which, (reason & NVIRT_VMX_REASON_ENTRY_FAILURE) != 0);
-    return reason;
-}
-
-void nvi_hw_clear(struct nvirt_vmx_vcpu *v, enum nvi_which which)
-{
-    if (v->hw[which].active) {
-        (void)vmclear(v, which);
+    if (v->hw01.active) {
+        (void)vmclear(v, &v->hw01);
+    }
+    if (v->shadow.hw.active) {
+        (void)vmclear(v, &v->shadow.hw);
+    }
+    for (uint32_t i = 0; i < NVI_VMX_PAIRS; i++) {
+        if (v->pair[i].hw.active) {
+            (void)vmclear(v, &v->pair[i].hw);
+        }
     }
 }
 
@@ -330,7 +512,7 @@ uint32_t nvi_hw_instruction_error(struct nvirt_vmx_vcpu *v)
 {
     enum nvi_which which = nvi_vmx_running(v);
 
-    nvi_field_add(&v->hw[which].stale, NVIRT_VMCS_VM_INSTRUCTION_ERROR);
+    nvi_field_add(&v->hw[which]->stale, NVIRT_VMCS_VM_INSTRUCTION_ERROR);
     return (uint32_t)nvi_hw_get(v, which, NVIRT_VMCS_VM_INSTRUCTION_ERROR);
 }
 
@@ -364,16 +546,14 @@ static enum nvirt_hw flush_one(struct nvirt_vmx_vcpu *v, const struct nvirt_flus
     }
 }
 
-void nvi_hw_flush(struct nvirt_vmx_vcpu *v, const struct nvirt_flush_set *set)
+void nvi_hw_flush(struct nvirt_vmx_vcpu *v, const struct nvirt_flush_set *set, uint32_t cpu)
 {
     for (uint32_t i = 0; i < set->count; i++) {
         const struct nvirt_flush_op *op = &set->op[i];
 
-        /* VPID 0 has no INVVPID: without VPIDs every entry and exit flushes by itself. */
-        if (op->kind <= NVIRT_FLUSH_VPID && op->tag == 0) {
-            continue;
-        }
-        if (flush_one(v, op) != NVIRT_HW_OK) {
+        if (flush_one(v, op) == NVIRT_HW_OK) {
+            nvirt_tlb_done(&v->tlb, cpu, op);
+        } else {
             failed(v, "nvirt: INVEPT or INVVPID refused", (uint64_t)op->kind);
         }
     }

@@ -3,24 +3,21 @@
  * The VMX instructions of L1, each in the order of checks that its page in the manual gives:
  * invalid opcode by mode, privilege, VMfail, operand, effect. Faults leave everything as it was.
  *
- * [SDM 3C "VMX Instruction Reference"]
+ * VMREAD and VMWRITE are L2's too, where L1 shadows a VMCS for it and its bitmaps let the field pass:
+ * the same instructions, on the VMCS that the link pointer of vmcs12 names. Hardware has them exit
+ * always, so that L2 gets at no VMCS of nvirt's.
+ *
+ * [SDM 3C "VMX Instruction Reference", "VMCS Shadowing"]
  */
-#include "nested/vmx_internal.h"
-
-#define INFO_REGISTER_OPERAND NVIRT_BIT(10)
-#define INFO_REGISTER1_SHIFT 3u
-#define INFO_REGISTER2_SHIFT 28u
-#define STATUS_FLAGS                                                                               \
-    (NVIRT_RFLAGS_CF | NVIRT_RFLAGS_PF | NVIRT_RFLAGS_AF | NVIRT_RFLAGS_ZF | NVIRT_RFLAGS_SF |     \
-     NVIRT_RFLAGS_OF)
+#include "nested/vmx_evmcs.h"
 
 /* ---- how an instruction ends [SDM 3C "Conventions"] ---- */
 
 static void finish(struct nvirt_vmx_vcpu *v, uint64_t flags)
 {
-    uint64_t rflags = NVI_GET01(v, GUEST_RFLAGS);
+    uint64_t rflags = NVI_GET(v, GUEST_RFLAGS);
 
-    NVI_SET01(v, GUEST_RFLAGS, (rflags & ~STATUS_FLAGS) | flags);
+    NVI_SET(v, GUEST_RFLAGS, (rflags & ~NVI_VMX_STATUS_FLAGS) | flags);
     nvi_vmx_skip(v);
 }
 
@@ -36,11 +33,15 @@ void nvi_vmx_fail_invalid(struct nvirt_vmx_vcpu *v)
 
 void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error)
 {
-    if (v->vmx.current == NVI_NO_VMCS) {
+    if (nvi_vmcs12_region(v) == NVI_NO_VMCS) {
         nvi_vmx_fail_invalid(v);
         return;
     }
     v->vmcs12.vm_instruction_error = error;
+    v->shadow.due = true;
+    if (v->vmx.enlightened != NVI_NO_VMCS) {
+        nvi_evmcs_store_error(v);
+    }
     finish(v, NVIRT_RFLAGS_ZF);
 }
 
@@ -74,10 +75,15 @@ static bool region_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t region)
     return (region & ~NVIRT_PAGE_MASK) == 0 && nvi_vmx_l1_address_fits(v, region);
 }
 
+/* Bit 31 marks a shadow VMCS: no identifier of a VMXON region's. */
 static bool revision_is_ours(const struct nvirt_vmx_vcpu *v, uint32_t revision)
 {
-    /* Bit 31 marks a shadow VMCS; VMCS shadowing is not offered. */
     return revision == (v->offer.basic & NVIRT_VMX_BASIC_REVISION);
+}
+
+static bool offers_shadowing(const struct nvirt_vmx_vcpu *v)
+{
+    return (v->offer.proc2 >> 32 & NVIRT_VMX_PROC2_VMCS_SHADOWING) != 0;
 }
 
 /* ---- entering and leaving VMX operation ---- */
@@ -118,7 +124,9 @@ static void enter_operation(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *g
     v->vmx.on = true;
     v->vmx.region = region;
     v->vmx.current = NVI_NO_VMCS;
+    v->vmx.enlightened = NVI_NO_VMCS;
     v->vmx.launched = false;
+    v->vmx.is_shadow = false;
     nvi_vmx_succeed(v);
 }
 
@@ -148,8 +156,8 @@ static void vmxon(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 
 static void vmxoff(struct nvirt_vmx_vcpu *v)
 {
-    /* The manual leaves the data of a current VMCS to chance here; nvirt writes it back. */
-    nvi_vmcs12_store(v);
+    /* The manual leaves the data of active VMCSs to chance here; nvirt writes them back. */
+    nvi_vmcs12_store_all(v);
     nvi_vmx_unpin_all(v);
     v->vmx.on = false;
     nvirt_tlb_forget(&v->tlb);
@@ -174,18 +182,15 @@ static void vmclear(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
         nvi_vmx_fail(v, NVIRT_VMX_ERR_VMCLEAR_VMXON);
         return;
     }
-    if (region == v->vmx.current) {
-        v->vmx.launched = false;
-        nvi_vmcs12_store(v);
-    } else {
-        nvi_vmcs12_clear(v, region);
-    }
+    nvi_vmcs12_clear(v, region);
     nvi_vmx_succeed(v);
 }
 
 static void vmptrld(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 {
     uint64_t region;
+    uint32_t revision;
+    bool is_shadow;
 
     if (!nvi_vmx_operand_read(v, gprs, &region, sizeof region)) {
         return;
@@ -198,14 +203,17 @@ static void vmptrld(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
         nvi_vmx_fail(v, NVIRT_VMX_ERR_VMPTRLD_VMXON);
         return;
     }
-    if (!revision_is_ours(v, nvi_vmcs12_revision(v, region))) {
+    revision = nvi_vmcs12_revision(v, region);
+    is_shadow = (revision & NVIRT_VMX_REGION_SHADOW) != 0;
+    if (!revision_is_ours(v, revision & (uint32_t)NVIRT_VMX_REGION_REVISION) ||
+        (is_shadow && !offers_shadowing(v))) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_VMPTRLD_REVISION);
         return;
     }
     if (region != v->vmx.current) {
-        nvi_vmcs12_store(v);
         nvi_vmcs12_load(v, region);
     }
+    v->vmx.is_shadow = is_shadow;
     nvi_vmx_succeed(v);
 }
 
@@ -218,50 +226,65 @@ static void vmptrst(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 
 /* ---- fields ---- */
 
-static uint32_t register2(uint64_t info)
+uint64_t nvi_vmx_insn_encoding(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 {
-    return (uint32_t)(info >> INFO_REGISTER2_SHIFT) & 15u;
-}
+    uint64_t encoding = nvi_vmx_gpr(v, gprs, nvi_vmx_info_register2(NVI_GET(v, EXIT_INSN_INFO)));
 
-static uint32_t register1(uint64_t info)
-{
-    return (uint32_t)(info >> INFO_REGISTER1_SHIFT) & 15u;
+    return nvi_vmx_insn_is_64bit(v) ? encoding : encoding & NVIRT_BITS(31, 0);
 }
 
 /* The field a register names. @return false when there is none for L1. */
-static bool field_of(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, bool mode64,
+static bool field_of(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs,
                      enum nvirt_vmcs_field *field, bool *high)
 {
-    uint64_t encoding = nvi_vmx_gpr(v, gprs, register2(NVI_GET01(v, EXIT_INSN_INFO)));
+    return nvirt_vmcs_lookup(nvi_vmx_insn_encoding(v, gprs), field, high) &&
+           nvirt_vmcs_field_exists(&v->offer, *field);
+}
 
-    if (!mode64) {
-        encoding &= NVIRT_BITS(31, 0);
+/* The VMCS that VMREAD and VMWRITE are about: the current one of L1's, or for L2 the one that is
+ * linked to it. An enlightened one has neither [TLFS "Enlightened VMCS (Intel)"]. */
+static bool has_vmcs(const struct nvirt_vmx_vcpu *v)
+{
+    return v->level == 2 ? v->vmcs12.vmcs_link != NVIRT_VMX_NO_VMCS_LINK
+                         : v->vmx.current != NVI_NO_VMCS;
+}
+
+static uint64_t get_field(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
+{
+    return v->level == 2 ? nvi_vmcs12_linked_get(v, field) : nvi_vmcs12_get(v, field);
+}
+
+static void set_field(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field, uint64_t value)
+{
+    if (v->level == 2) {
+        nvi_vmcs12_linked_set(v, field, value);
+    } else {
+        nvi_vmcs12_set(v, field, value);
     }
-    return nvirt_vmcs_lookup(encoding, field, high) && nvirt_vmcs_field_exists(&v->offer, *field);
 }
 
 static void vmread(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
-    uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
+    uint64_t info = NVI_GET(v, EXIT_INSN_INFO);
     bool mode64 = nvi_vmx_insn_is_64bit(v);
     enum nvirt_vmcs_field field;
     bool high;
     uint64_t value;
 
-    if (v->vmx.current == NVI_NO_VMCS) {
+    if (!has_vmcs(v)) {
         nvi_vmx_fail_invalid(v);
         return;
     }
-    if (!field_of(v, gprs, mode64, &field, &high)) {
+    if (!field_of(v, gprs, &field, &high)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_FIELD_UNSUPPORTED);
         return;
     }
-    value = v->vmcs12.field[field] >> (high ? 32u : 0u);
+    value = get_field(v, field) >> (high ? 32u : 0u);
     if (!mode64) {
         value &= NVIRT_BITS(31, 0);
     }
-    if ((info & INFO_REGISTER_OPERAND) != 0) {
-        nvi_vmx_gpr_set(v, gprs, register1(info), value);
+    if ((info & NVI_VMX_INFO_REGISTER_OPERAND) != 0) {
+        nvi_vmx_gpr_set(v, gprs, nvi_vmx_info_register1(info), value);
     } else if (!nvi_vmx_operand_write(v, gprs, &value, mode64 ? 8 : 4)) {
         return;
     }
@@ -275,23 +298,23 @@ static uint64_t with_high_half(uint64_t field, uint64_t value)
 
 static void vmwrite(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
-    uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
+    uint64_t info = NVI_GET(v, EXIT_INSN_INFO);
     bool mode64 = nvi_vmx_insn_is_64bit(v);
     enum nvirt_vmcs_field field;
     bool high;
     uint64_t value = 0;
 
-    if (v->vmx.current == NVI_NO_VMCS) {
+    if (!has_vmcs(v)) {
         nvi_vmx_fail_invalid(v);
         return;
     }
-    if ((info & INFO_REGISTER_OPERAND) != 0) {
-        value = nvi_vmx_gpr(v, gprs, register1(info));
+    if ((info & NVI_VMX_INFO_REGISTER_OPERAND) != 0) {
+        value = nvi_vmx_gpr(v, gprs, nvi_vmx_info_register1(info));
         value &= mode64 ? ~UINT64_C(0) : NVIRT_BITS(31, 0);
     } else if (!nvi_vmx_operand_read(v, gprs, &value, mode64 ? 8 : 4)) {
         return;
     }
-    if (!field_of(v, gprs, mode64, &field, &high)) {
+    if (!field_of(v, gprs, &field, &high)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_FIELD_UNSUPPORTED);
         return;
     }
@@ -300,8 +323,8 @@ static void vmwrite(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
         nvi_vmx_fail(v, NVIRT_VMX_ERR_FIELD_READ_ONLY);
         return;
     }
-    value = high ? with_high_half(v->vmcs12.field[field], value) : value;
-    v->vmcs12.field[field] = nvirt_vmcs_truncate(field, value);
+    value = high ? with_high_half(get_field(v, field), value) : value;
+    set_field(v, field, nvirt_vmcs_truncate(field, value));
     nvi_vmx_succeed(v);
 }
 
@@ -312,19 +335,31 @@ static uint32_t entry_error(struct nvirt_vmx_vcpu *v, bool launch)
     if ((NVI_GET01(v, GUEST_INTERRUPTIBILITY) & NVIRT_VMX_BLOCK_MOV_SS) != 0) {
         return NVIRT_VMX_ERR_ENTRY_MOV_SS;
     }
+    if (v->vmx.enlightened != NVI_NO_VMCS) {
+        return 0; /* It has no launch state. */
+    }
     if (launch && v->vmx.launched) {
         return NVIRT_VMX_ERR_VMLAUNCH_NOT_CLEAR;
     }
     return launch || v->vmx.launched ? 0 : NVIRT_VMX_ERR_VMRESUME_NOT_LAUNCHED;
 }
 
+static void refuse_invalid(struct nvirt_vmx_vcpu *v)
+{
+    v->stats.entries_refused++;
+    nvi_vmx_fail_invalid(v);
+}
+
 static void vmlaunch_or_vmresume(struct nvirt_vmx_vcpu *v, bool launch)
 {
     uint32_t error;
 
-    if (v->vmx.current == NVI_NO_VMCS) {
-        v->stats.entries_refused++;
-        nvi_vmx_fail_invalid(v);
+    if (nvi_evmcs_is_offered(v) && nvi_evmcs_begin(v, launch) == NVI_EVMCS_REFUSED) {
+        refuse_invalid(v);
+        return;
+    }
+    if (nvi_vmcs12_region(v) == NVI_NO_VMCS || v->vmx.is_shadow) {
+        refuse_invalid(v);
         return;
     }
     error = entry_error(v, launch);
@@ -333,7 +368,7 @@ static void vmlaunch_or_vmresume(struct nvirt_vmx_vcpu *v, bool launch)
         nvi_vmx_fail(v, error);
         return;
     }
-    nvi_vmx_enter(v, launch);
+    nvi_vmx_enter(v);
 }
 
 /* ---- dispatch ---- */

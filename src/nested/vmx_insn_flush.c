@@ -7,48 +7,38 @@
  */
 #include "nested/vmx_internal.h"
 
-#define INFO_REGISTER2_SHIFT 28u
-
 /* Type operand: a register, as wide as the mode. */
 static uint64_t type_operand(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs)
 {
     uint64_t info = NVI_GET01(v, EXIT_INSN_INFO);
-    uint64_t type = nvi_vmx_gpr(v, gprs, (uint32_t)(info >> INFO_REGISTER2_SHIFT) & 15u);
+    uint64_t type = nvi_vmx_gpr(v, gprs, nvi_vmx_info_register2(info));
 
     return nvi_vmx_insn_is_64bit(v) ? type : type & NVIRT_BITS(31, 0);
 }
 
-/* [SDM 3C "VM-Execution Control Fields"], the rules of the EPTP: an entry with it must be
- * possible. */
-static bool eptp_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t eptp)
-{
-    uint64_t caps = v->offer.ept_vpid;
-    uint64_t walk = eptp & NVIRT_VMX_EPTP_WALK;
-    uint64_t type = eptp & NVIRT_VMX_EPTP_MEMORY_TYPE;
-    bool walk_fits =
-        (walk == NVIRT_VMX_EPTP_WALK_4 && (caps & NVIRT_VMX_EPT_CAP_WALK_4) != 0) ||
-        (walk == NVIRT_VMX_EPTP_WALK_5 && (caps & NVIRT_VMX_EPT_CAP_WALK_5) != 0);
-    bool type_fits = (type == NVIRT_MEMORY_UC && (caps & NVIRT_VMX_EPT_CAP_UC) != 0) ||
-                     (type == NVIRT_MEMORY_WB && (caps & NVIRT_VMX_EPT_CAP_WB) != 0);
-
-    if ((eptp & NVIRT_VMX_EPTP_ACCESSED_DIRTY) != 0 &&
-        (caps & NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY) == 0) {
-        return false;
-    }
-    if ((eptp & NVIRT_VMX_EPTP_SHADOW_STACK) != 0 &&
-        (caps & NVIRT_VMX_EPT_CAP_SHADOW_STACK) == 0) {
-        return false;
-    }
-    return walk_fits && type_fits && (eptp & NVIRT_VMX_EPTP_RESERVED) == 0 &&
-           (eptp >> v->offer.cpu.physical_bits) == 0;
-}
-
-static bool invept_type_is_offered(const struct nvirt_vmx_vcpu *v, uint64_t type)
+bool nvi_vmx_invept_is_offered(const struct nvirt_vmx_vcpu *v, uint64_t type)
 {
     return (type == NVIRT_VMX_INVEPT_SINGLE &&
             (v->offer.ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT_SINGLE) != 0) ||
            (type == NVIRT_VMX_INVEPT_ALL &&
             (v->offer.ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT_ALL) != 0);
+}
+
+bool nvi_vmx_invept_with(struct nvirt_vmx_vcpu *v, uint64_t type, const uint64_t descriptor[2])
+{
+    if (type == NVIRT_VMX_INVEPT_ALL) {
+        nvi_mmu_invalidate_all(&v->mmu);
+        return true;
+    }
+    /* What is valid never changes, and most often it is the one of last time. */
+    if (descriptor[0] != v->eptp_valid) {
+        if (!nvi_vmx_eptp_is_valid(&v->offer, descriptor[0])) {
+            return false;
+        }
+        v->eptp_valid = descriptor[0];
+    }
+    nvi_mmu_invalidate(&v->mmu, descriptor[0] & NVIRT_VMX_EPTP_EP4TA);
+    return true;
 }
 
 void nvi_vmx_invept(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
@@ -60,18 +50,14 @@ void nvi_vmx_invept(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
         nvi_vmx_raise(v, NVIRT_VECTOR_UD);
         return;
     }
-    if (!invept_type_is_offered(v, type)) {
+    if (!nvi_vmx_invept_is_offered(v, type)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;
     }
     if (!nvi_vmx_operand_read(v, gprs, descriptor, sizeof descriptor)) {
         return;
     }
-    if (type == NVIRT_VMX_INVEPT_ALL) {
-        nvi_mmu_invalidate_all(&v->mmu);
-    } else if (eptp_is_valid(v, descriptor[0])) {
-        nvi_mmu_invalidate(&v->mmu, descriptor[0] & NVIRT_VMX_EPTP_EP4TA);
-    } else {
+    if (!nvi_vmx_invept_with(v, type, descriptor)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;
     }
@@ -79,7 +65,7 @@ void nvi_vmx_invept(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 }
 
 /* Capability bit of each INVVPID type. */
-static bool invvpid_type_is_offered(const struct nvirt_vmx_vcpu *v, uint64_t type)
+bool nvi_vmx_invvpid_is_offered(const struct nvirt_vmx_vcpu *v, uint64_t type)
 {
     switch (type) {
     case NVIRT_VMX_INVVPID_ADDRESS:
@@ -108,6 +94,16 @@ static bool invvpid_descriptor_is_valid(const struct nvirt_vmx_vcpu *v, uint64_t
     return type != NVIRT_VMX_INVVPID_ADDRESS || nvi_vmx_is_canonical(v, descriptor[1]);
 }
 
+bool nvi_vmx_invvpid_with(struct nvirt_vmx_vcpu *v, uint64_t type, const uint64_t descriptor[2])
+{
+    if (!invvpid_descriptor_is_valid(v, type, descriptor)) {
+        return false;
+    }
+    nvirt_tlb_vmx_invvpid(&v->tlb, (uint32_t)type, (uint16_t)descriptor[0],
+                          nvirt_gva_make(descriptor[1]));
+    return true;
+}
+
 void nvi_vmx_invvpid(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
     uint64_t type = type_operand(v, gprs);
@@ -117,18 +113,16 @@ void nvi_vmx_invvpid(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
         nvi_vmx_raise(v, NVIRT_VECTOR_UD);
         return;
     }
-    if (!invvpid_type_is_offered(v, type)) {
+    if (!nvi_vmx_invvpid_is_offered(v, type)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;
     }
     if (!nvi_vmx_operand_read(v, gprs, descriptor, sizeof descriptor)) {
         return;
     }
-    if (!invvpid_descriptor_is_valid(v, type, descriptor)) {
+    if (!nvi_vmx_invvpid_with(v, type, descriptor)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;
     }
-    nvirt_tlb_vmx_invvpid(&v->tlb, (uint32_t)type, (uint16_t)descriptor[0],
-                          nvirt_gva_make(descriptor[1]));
     nvi_vmx_succeed(v);
 }

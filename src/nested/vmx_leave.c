@@ -5,7 +5,7 @@
  *
  * [SDM 3C "VM Exits", "VM-Entry Failures During or After Loading Guest State", "VMX Aborts"]
  */
-#include "nested/vmx_internal.h"
+#include "nested/vmx_evmcs.h"
 
 /* ---- what the exit tells ---- */
 
@@ -17,13 +17,15 @@
      REASON(NMI_WINDOW) | REASON(CPUID) | REASON(GETSEC) | REASON(HLT) | REASON(INVD) |            \
      REASON(RDPMC) | REASON(RDTSC) | REASON(VMCALL) | REASON(VMLAUNCH) | REASON(VMRESUME) |        \
      REASON(VMXOFF) | REASON(RDMSR) | REASON(WRMSR) | REASON(PAUSE) | REASON(RDTSCP) |             \
-     REASON(PREEMPTION_TIMER) | REASON(WBINVD) | REASON(XSETBV) | REASON(RDRAND) | REASON(RDSEED))
+     REASON(PREEMPTION_TIMER) | REASON(WBINVD) | REASON(XSETBV) | REASON(RDRAND) |                 \
+     REASON(RDSEED) | REASON(ENCLS) | REASON(XSAVES))
 /* Instructions, which are past every delivery [SDM 3C "Information for VM Exits That Occur During
  * Event Delivery"]: 10 to 32 and some more. */
 #define INSTRUCTIONS                                                                               \
     (NVIRT_BITS(32, 10) | REASON(MWAIT) | REASON(MONITOR) | REASON(PAUSE) | REASON(GDTR_IDTR) |    \
      REASON(LDTR_TR) | REASON(INVEPT) | REASON(RDTSCP) | REASON(INVVPID) | REASON(WBINVD) |        \
-     REASON(XSETBV) | REASON(RDRAND) | REASON(INVPCID) | REASON(VMFUNC) | REASON(RDSEED))
+     REASON(XSETBV) | REASON(RDRAND) | REASON(INVPCID) | REASON(VMFUNC) | REASON(RDSEED) |         \
+     REASON(ENCLS) | REASON(XSAVES))
 
 static bool is_among(uint32_t reason, uint64_t reasons)
 {
@@ -131,10 +133,11 @@ void nvi_vmx_exit_info(struct nvirt_vmx_vcpu *v, uint32_t reason, struct nvi_vmx
 static void become_level_1(struct nvirt_vmx_vcpu *v)
 {
     if (v->level == 2) {
-        nvirt_tlb_vmx_leave_l2(&v->tlb, v->tlb_entry.vpid12_enabled);
+        nvirt_tlb_vmx_leave_l2(&v->tlb, v->vpid12_enabled);
         v->barrier = true;
     }
     v->level = 1;
+    v->shadow.due = true;
     v->entry_pending = false;
     v->forced_exit = false;
     v->remerge = false;
@@ -155,14 +158,14 @@ void nvi_vmx_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator)
 }
 
 /* CR bits that the host keeps for itself in L1 survive the exit in hardware; L1 sees its own. */
-static void keep_host_bits(struct nvirt_vmx_vcpu *v, struct nvirt_vmcs *next)
+static void keep_host_bits(struct nvirt_vmx_vcpu *v, uint64_t old0, uint64_t old4)
 {
-    const struct nvirt_vmcs *old = &v->hw[NVI_01].image;
-    uint64_t host0 = old->cr0_mask & ~nvirt_vmx_cr0_owned(v);
-    uint64_t host4 = old->cr4_mask & ~nvirt_vmx_cr4_owned(v);
+    struct nvirt_vmcs *next = &v->hw[NVI_01]->image;
+    uint64_t host0 = next->cr0_mask & ~nvirt_vmx_cr0_owned(v);
+    uint64_t host4 = next->cr4_mask & ~nvirt_vmx_cr4_owned(v);
 
-    next->guest_cr0 = (next->guest_cr0 & ~host0) | (old->guest_cr0 & host0);
-    next->guest_cr4 = (next->guest_cr4 & ~host4) | (old->guest_cr4 & host4);
+    next->guest_cr0 = (next->guest_cr0 & ~host0) | (old0 & host0);
+    next->guest_cr4 = (next->guest_cr4 & ~host4) | (old4 & host4);
 }
 
 /* @return false when L1's host PDPTEs are not usable: a VMX abort. */
@@ -183,32 +186,73 @@ static bool load_host_pdptes(struct nvirt_vmx_vcpu *v, const struct nvirt_vmcs *
     return true;
 }
 
-/* L1 continues at its exit handler, or meets a VMX abort. */
+static inline void remember_kept(const struct nvirt_vmcs *image, struct nvi_kept *before)
+{
+#define X(NAME) before->NAME = image->field[NVIRT_VMCS_##NAME];
+    NVI_KEPT_FIELDS(X)
+#undef X
+}
+
+static inline void note_kept(struct nvirt_vmx_vcpu *v, const struct nvi_kept *before)
+{
+#define X(NAME) nvi_hw_changed_from(v, NVI_01, NVIRT_VMCS_##NAME, before->NAME);
+    NVI_KEPT_FIELDS(X)
+#undef X
+}
+
+/*
+ * L1 continues at its exit handler, or meets a VMX abort. What is loaded goes into the image of
+ * vmcs01 itself; hardware is given a block that it does not have as a rule, and of the fields above
+ * those that it does not have.
+ */
 static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
 {
     const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+    struct nvirt_vmcs *image = &v->hw[NVI_01]->image;
+    struct nvi_kept before;
+    uint64_t cr4;
+    bool loaded;
 
-    v->next = v->hw[NVI_01].image;
-    nvi_vmx_load_host_state(vmcs12, live, &v->caps, &v->next);
-    keep_host_bits(v, &v->next);
-    if (!load_host_pdptes(v, &v->next)) {
+    (void)NVI_GET01(v, GUEST_CR0);
+    if ((image->cr4_mask & ~nvirt_vmx_cr4_owned(v)) != 0) {
+        (void)NVI_GET01(v, GUEST_CR4);
+    }
+    nvi_hw_follow_lma(v, NVI_01);
+    remember_kept(image, &before);
+    cr4 = image->guest_cr4;
+    nvi_vmx_load_host_state(vmcs12, live, &v->caps, image);
+    keep_host_bits(v, before.GUEST_CR0, cr4);
+    if (nvi_vmx_switches_msrs(v)) {
+        nvi_vmx_switched_load_host(v);
+    }
+    loaded = vmcs12->exit_msr_load_count == 0 ||
+             nvi_vmx_msr_list_load(v, vmcs12->exit_msr_load_addr, vmcs12->exit_msr_load_count,
+                                   image) == 0;
+    nvi_hw_block_changed(v);
+    note_kept(v, &before);
+    if (!load_host_pdptes(v, image)) {
         nvi_vmx_abort(v, NVIRT_VMX_ABORT_HOST_PDPTE);
         return;
     }
-    if (nvi_vmx_msr_list_load(v, vmcs12->exit_msr_load_addr, vmcs12->exit_msr_load_count,
-                              &v->next) != 0) {
+    if (!loaded) {
         nvi_vmx_abort(v, NVIRT_VMX_ABORT_LOAD_MSR);
         return;
     }
-    nvi_hw_replace(v, NVI_01, &v->next, &v->loaded);
     /* An injection meant for L1 before its VMLAUNCH cannot be left over; none is inherited. */
     NVI_SET01(v, ENTRY_INTERRUPTION, 0);
     become_level_1(v);
 }
 
-static void fetch_l2_state(struct nvirt_vmx_vcpu *v)
+static void fetch_controlled(struct nvirt_vmx_vcpu *v)
 {
-    nvi_hw_fetch(v, NVI_02, &v->guest);
+    const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+
+    if ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER) != 0) {
+        (void)NVI_GET02(v, GUEST_PREEMPTION_TIMER);
+    }
+    if ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PAT) == 0) {
+        (void)NVI_GET02(v, GUEST_PAT);
+    }
     if ((NVI_GET02(v, GUEST_CR4) & NVIRT_CR4_PAE) != 0 &&
         (NVI_GET02(v, GUEST_EFER) & NVIRT_EFER_LMA) == 0) {
         (void)NVI_GET02(v, GUEST_PDPTE0);
@@ -218,9 +262,69 @@ static void fetch_l2_state(struct nvirt_vmx_vcpu *v)
     }
 }
 
+/* A list that stores MSRs may name any that vmcs02 holds: everything is wanted then. */
+static bool stores_msrs(const struct nvirt_vmx_vcpu *v)
+{
+    return v->vmcs12.exit_msr_store_count != 0;
+}
+
+static void fetch_l2_state(struct nvirt_vmx_vcpu *v)
+{
+    nvi_hw_fetch_flow(v);
+    nvi_hw_follow_lma(v, NVI_02);
+    fetch_controlled(v);
+    if (stores_msrs(v)) {
+        nvi_hw_fetch(v, NVI_02, &v->guest);
+    }
+}
+
+/*
+ * What an exit does not save is at the next entry what it was at the last one, beside what L2 made
+ * of the rest: no CPU has accepted the two together yet.
+ */
+static void note_what_is_not_saved(struct nvirt_vmx_vcpu *v)
+{
+    const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
+    uint64_t controls = vmcs12->exit_controls;
+
+    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_DEBUG) == 0) {
+        v->now->changed |= NVI_GROUP(STATE) | NVI_GROUP(FLOW);
+    }
+    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_EFER) == 0 &&
+        (vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_EFER) != 0 &&
+        vmcs12->guest_efer != NVI_GET02(v, GUEST_EFER)) {
+        v->now->changed |= NVI_GROUP(REGISTERS) | NVI_GROUP(STATE);
+    }
+}
+
+/* What the exit saves and is not fetched lives in vmcs02 from here on. */
+static void save_l2_state(struct nvirt_vmx_vcpu *v)
+{
+    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02]->image;
+    struct nvi_field_set *lazy = &v->now->lazy;
+    uint64_t controls = v->vmcs12.exit_controls;
+
+    note_what_is_not_saved(v);
+    if (stores_msrs(v)) {
+        nvi_vmx_save_guest_state(vmcs02, &v->vmcs12);
+        return;
+    }
+    nvi_vmx_save_flow(vmcs02, &v->vmcs12);
+    /* What L1 wrote to the shadow VMCS and no entry wanted is still there. */
+    nvi_field_keep(lazy, &v->changes[NVI_SHADOW]);
+    nvi_field_add_all(lazy, &v->saved);
+    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_DEBUG) == 0) {
+        nvi_field_remove(lazy, NVIRT_VMCS_GUEST_DR7);
+        nvi_field_remove(lazy, NVIRT_VMCS_GUEST_DEBUGCTL);
+    }
+    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_PAT) == 0) {
+        nvi_field_remove(lazy, NVIRT_VMCS_GUEST_PAT);
+    }
+}
+
 void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *info)
 {
-    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02].image;
+    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02]->image;
     struct nvi_vmx_live live;
     uint64_t cr0;
     uint64_t cr4;
@@ -233,18 +337,29 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
     v->stats.nested_exits++;
     cr0 = nvi_vmx_cr0_of_l2(v);
     cr4 = nvi_vmx_cr4_of_l2(v);
-    nvi_vmx_save_guest_state(vmcs02, &v->vmcs12);
+    save_l2_state(v);
+    if (nvi_vmx_switches_msrs(v)) {
+        nvi_vmx_switched_save(v);
+    }
     v->vmcs12.guest_cr0 = cr0;
     v->vmcs12.guest_cr4 = cr4;
     nvi_vmx_save_exit_info(info, &v->vmcs12);
-    if (nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr, v->vmcs12.exit_msr_store_count,
+    nvi_vmx_note_exit_key(v);
+    if (stores_msrs(v) &&
+        nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr, v->vmcs12.exit_msr_store_count,
                                vmcs02) != 0) {
         nvi_vmx_abort(v, NVIRT_VMX_ABORT_SAVE_MSR);
         return;
     }
+    if (v->vmx.enlightened != NVI_NO_VMCS) {
+        nvi_evmcs_store_exit(v);
+    }
     live = nvi_vmx_live_at_exit(vmcs02, &v->vmcs12, info);
     live.cr0 = cr0;
     load_l1(v, &live);
+    if (v->error == NVIRT_OK && !v->dead) {
+        nvi_vmx_note_exit(v);
+    }
 }
 
 void nvi_vmx_entry_failure(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t qualification,
@@ -258,5 +373,8 @@ void nvi_vmx_entry_failure(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t q
                                (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_VPID) != 0);
     }
     nvi_vmx_save_entry_failure(reason, qualification, &v->vmcs12);
+    if (v->vmx.enlightened != NVI_NO_VMCS) {
+        nvi_evmcs_store_entry_failure(v);
+    }
     load_l1(v, live);
 }

@@ -11,6 +11,8 @@
  */
 #include "nested/vmx_internal.h"
 
+#include "vmcs/tsc.h"
+
 #define LAST_CAPABILITY_MSR ((uint32_t)NVIRT_MSR_VMX_EXIT_CTLS2)
 #define BITMAP_WRITE 2048u
 
@@ -133,8 +135,10 @@ static bool l2_read(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t *value)
     if (nvirt_port_l1_rdmsr(v->port, v->cpu, msr, value) != NVIRT_OK) {
         return false;
     }
-    if (msr == NVIRT_MSR_TSC && (v->vmcs12.proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0) {
-        *value += v->vmcs12.tsc_offset;
+    if (msr == NVIRT_MSR_TSC) {
+        const struct nvi_tsc_view view12 = nvi_tsc_view_of(&v->vmcs12);
+
+        *value = nvi_tsc_read(&view12, *value);
     }
     return true;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Life of a VMX vCPU object: made in the host's memory, with one page for vmcs02, one for its MSR
+ * Life of a VMX vCPU object: made in the host's memory, with a page for each vmcs02, one for L2's MSR
  * bitmap and one of all ones; ended without a pin or page left behind.
  */
-#include "nested/vmx_internal.h"
+#include "nested/vmx_evmcs.h"
 
 #include "nested/vm_internal.h"
 
@@ -56,14 +56,16 @@ static enum nvirt_status check_config(const void *memory, size_t bytes,
         (config->vmcs01.value & ~NVIRT_PAGE_MASK) != 0) {
         return NVIRT_ERR_ALIGNMENT;
     }
-    if (bytes < NVIRT_VMX_VCPU_SIZE) {
+    if (bytes < NVIRT_VMX_VCPU_BYTES(config->roots)) {
         return NVIRT_ERR_SIZE;
     }
     if (config->index >= NVIRT_VM_MAX_VCPUS || config->vpid_count > NVIRT_VMX_MAX_VPIDS ||
+        config->roots > NVIRT_MAX_ROOTS || config->flush_addresses > NVIRT_TLB_MAX_ADDRESSES ||
         !vpids_are_usable(config)) {
         return NVIRT_ERR_RANGE;
     }
-    return cpu_suffices(config->cpu) && nvi_vmx_offer_is_valid(config->cpu, config->offer)
+    return nvi_hv_is_possible(config->hyperv) && cpu_suffices(config->cpu) &&
+                   nvi_vmx_offer_is_valid(config->cpu, config->offer)
                ? NVIRT_OK
                : NVIRT_ERR_CAPABILITY;
 }
@@ -81,6 +83,7 @@ static void init_ept_config(struct nvirt_vmx_vcpu *v)
     v->ept.page_1g = (offer & NVIRT_VMX_EPT_CAP_1G) != 0;
     v->ept.cpu_2m = (cpu & NVIRT_VMX_EPT_CAP_2M) != 0;
     v->ept.cpu_1g = (cpu & NVIRT_VMX_EPT_CAP_1G) != 0;
+    v->ept.advanced_info = (offer & NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO) != 0;
     v->ept.cpu_wb = (cpu & NVIRT_VMX_EPT_CAP_WB) != 0;
 }
 
@@ -89,76 +92,139 @@ static enum nvirt_status init_tlb(struct nvirt_vmx_vcpu *v,
 {
     uint64_t cpu = v->caps.ept_vpid;
     uint32_t tags[NVIRT_VMX_MAX_VPIDS];
-    struct nvirt_tlb_caps caps;
+    struct nvirt_tlb_config tlb;
     bool vpids = may_be_one(v->caps.proc2, NVIRT_VMX_PROC2_VPID) &&
                  (cpu & NVIRT_VMX_VPID_CAP_INVVPID) != 0;
 
-    __builtin_memset(&caps, 0, sizeof caps);
-    caps.invvpid_address = (cpu & NVIRT_VMX_VPID_CAP_ADDRESS) != 0;
-    caps.invvpid_single = (cpu & NVIRT_VMX_VPID_CAP_SINGLE) != 0;
-    caps.invvpid_not_global = (cpu & NVIRT_VMX_VPID_CAP_SINGLE_NON_GLOBAL) != 0;
-    caps.invept_single = (cpu & NVIRT_VMX_EPT_CAP_INVEPT_SINGLE) != 0;
+    __builtin_memset(&tlb, 0, sizeof tlb);
+    tlb.caps.invvpid_address = (cpu & NVIRT_VMX_VPID_CAP_ADDRESS) != 0;
+    tlb.caps.invvpid_single = (cpu & NVIRT_VMX_VPID_CAP_SINGLE) != 0;
+    tlb.caps.invvpid_not_global = (cpu & NVIRT_VMX_VPID_CAP_SINGLE_NON_GLOBAL) != 0;
+    tlb.caps.invept_single = (cpu & NVIRT_VMX_EPT_CAP_INVEPT_SINGLE) != 0;
     for (uint32_t i = 0; i < config->vpid_count; i++) {
         tags[i] = config->vpids[i];
     }
-    return nvirt_tlb_init(&v->tlb, &caps, vpids ? config->vpid01 : 0, tags,
-                          vpids ? config->vpid_count : 0);
+    tlb.domain = &v->tlb_domain;
+    tlb.tag01 = vpids ? config->vpid01 : 0;
+    tlb.tags = tags;
+    tlb.tag_count = vpids ? config->vpid_count : 0;
+    tlb.max_addresses = nvi_flush_addresses(config->flush_addresses);
+    return nvirt_tlb_init(&v->tlb, &tlb);
+}
+
+/* The pages that a vCPU has of its own, one after the other. @return null after the last. */
+static nvirt_hpa *own_page(struct nvirt_vmx_vcpu *v, uint32_t number)
+{
+    if (number < NVI_VMX_PAIRS) {
+        return &v->pair[number].hw.hpa;
+    }
+    switch (number - NVI_VMX_PAIRS) {
+    case 0:
+        return &v->msr_bitmap02;
+    case 1:
+        return &v->all_ones;
+    case 2:
+        return &v->no_apic;
+    case 3:
+        return v->shadow.usable ? &v->shadow.hw.hpa : NULL;
+    case 4:
+        return v->shadow.usable ? &v->shadow.read_bitmap : NULL;
+    case 5:
+        return v->shadow.usable ? &v->shadow.write_bitmap : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static uint32_t own_pages(struct nvirt_vmx_vcpu *v)
+{
+    uint32_t count = 0;
+
+    while (own_page(v, count) != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static void free_pages(struct nvirt_vmx_vcpu *v, uint32_t count)
+{
+    while (count > 0) {
+        nvirt_port_page_free(v->port, *own_page(v, --count));
+    }
+}
+
+static enum nvirt_status alloc_pages(struct nvirt_vmx_vcpu *v)
+{
+    nvirt_hpa *page;
+
+    for (uint32_t i = 0; (page = own_page(v, i)) != NULL; i++) {
+        enum nvirt_status status = nvirt_port_page_alloc(v->port, page);
+
+        if (status != NVIRT_OK) {
+            free_pages(v, i);
+            return status;
+        }
+    }
+    return NVIRT_OK;
 }
 
 static enum nvirt_status init_parts(struct nvirt_vmx_vcpu *v,
                                     const struct nvirt_vmx_vcpu_config *config)
 {
-    enum nvirt_status status = init_tlb(v, config);
+    uint32_t count;
+    struct nvi_mmu_root *roots =
+        nvi_mmu_roots_of(v->roots, (uint8_t *)v + NVIRT_VMX_VCPU_SIZE, config->roots, &count);
+    enum nvirt_status status;
 
+    nvirt_tlb_domain_init(&v->tlb_domain, nvi_tlb_roots_of(v->tlb_roots, roots, count), count,
+                          false);
+    status = init_tlb(v, config);
     if (status == NVIRT_OK) {
-        status = nvi_mmu_init(&v->mmu, v->vm, &v->stats, v->roots, NVI_MMU_DEFAULT_ROOTS);
+        status = nvi_mmu_init(&v->mmu, v->vm, &v->stats, roots, count);
     }
-    if (status == NVIRT_OK) {
-        status = nvirt_port_page_alloc(v->port, &v->hw[NVI_02].hpa);
-    }
-    if (status != NVIRT_OK) {
-        return status;
-    }
-    status = nvirt_port_page_alloc(v->port, &v->msr_bitmap02);
-    if (status != NVIRT_OK) {
-        nvirt_port_page_free(v->port, v->hw[NVI_02].hpa);
-        return status;
-    }
-    status = nvirt_port_page_alloc(v->port, &v->all_ones);
-    if (status != NVIRT_OK) {
-        nvirt_port_page_free(v->port, v->msr_bitmap02);
-        nvirt_port_page_free(v->port, v->hw[NVI_02].hpa);
-    }
-    return status;
+    return status == NVIRT_OK ? alloc_pages(v) : status;
 }
 
 static void init_pages(struct nvirt_vmx_vcpu *v)
 {
     uint32_t revision = (uint32_t)(v->caps.basic & NVIRT_VMX_BASIC_REVISION);
-    uint8_t *vmcs02 = nvirt_port_page_pointer(v->port, v->hw[NVI_02].hpa);
 
-    __builtin_memset(vmcs02, 0, NVIRT_PAGE_SIZE);
-    __builtin_memcpy(vmcs02, &revision, sizeof revision);
+    for (uint32_t i = 0; i < NVI_VMX_PAIRS; i++) {
+        uint8_t *vmcs02 = nvirt_port_page_pointer(v->port, v->pair[i].hw.hpa);
+
+        __builtin_memset(vmcs02, 0, NVIRT_PAGE_SIZE);
+        __builtin_memcpy(vmcs02, &revision, sizeof revision);
+    }
     /* Every MSR exits; the few that may pass are opened at each entry. */
     __builtin_memset(nvirt_port_page_pointer(v->port, v->msr_bitmap02), 0xff, NVIRT_PAGE_SIZE);
     __builtin_memset(nvirt_port_page_pointer(v->port, v->all_ones), 0xff, NVIRT_PAGE_SIZE);
+    __builtin_memset(nvirt_port_page_pointer(v->port, v->no_apic), 0xff, NVIRT_PAGE_SIZE);
 }
 
 static void init_object(struct nvirt_vmx_vcpu *v, const struct nvirt_vmx_vcpu_config *config)
 {
     __builtin_memset(v, 0, sizeof *v);
     v->index = config->index;
+    v->hv = config->hyperv;
     v->level = 1;
     v->vm = config->vm;
     v->port = config->vm->port;
     v->msr_bitmap01 = config->msr_bitmap;
     v->caps = *config->cpu;
     v->offer = *config->offer;
-    v->hw[NVI_01].hpa = config->vmcs01;
-    v->current = NVI_NONE;
-    v->vmx.current = NVI_NO_VMCS;
+    if (nvi_evmcs_is_offered(v)) {
+        nvi_evmcs_narrow(&v->offer);
+    }
+    v->hw01.hpa = config->vmcs01;
+    v->hw[NVI_01] = &v->hw01;
+    v->hw[NVI_02] = &v->pair[0].hw;
+    v->hw[NVI_SHADOW] = &v->shadow.hw;
+    v->shadow.usable = nvi_shadow_is_usable(&v->caps);
+    v->now = &v->pair[0];
+    nvi_vmcs12_drop_all(v);
     v->vmx.feature_control = NVIRT_FEATURE_CONTROL_LOCK | NVIRT_FEATURE_CONTROL_VMX;
     init_ept_config(v);
+    v->msr_bytes = nvi_vmx_passable_bytes(v->msr_byte);
     nvi_hw_field_sets(v);
 }
 
@@ -186,6 +252,8 @@ enum nvirt_status nvirt_vmx_vcpu_init(void *memory, size_t bytes,
         return status;
     }
     init_pages(v);
+    nvi_shadow_init(v);
+    nvi_mmu_attach(&v->mmu, config->index);
     v->magic = NVI_VMX_MAGIC;
     *vcpu = v;
     return NVIRT_OK;
@@ -201,32 +269,12 @@ enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu, struct nvi
     }
     vcpu->cpu = cpu;
     vcpu->error = NVIRT_OK;
-    nvi_hw_clear(vcpu, NVI_02);
-    nvi_hw_clear(vcpu, NVI_01);
-    nvi_vmcs12_store(vcpu);
+    nvi_vmcs12_store_all(vcpu);
+    nvi_hw_clear_all(vcpu);
     nvi_vmx_unpin_all(vcpu);
     nvi_mmu_destroy(&vcpu->mmu);
-    nvirt_port_page_free(vcpu->port, vcpu->all_ones);
-    nvirt_port_page_free(vcpu->port, vcpu->msr_bitmap02);
-    nvirt_port_page_free(vcpu->port, vcpu->hw[NVI_02].hpa);
+    free_pages(vcpu, own_pages(vcpu));
     nvi_vm_remove_vcpu(vcpu->vm);
     vcpu->magic = 0;
     return vcpu->error;
-}
-
-uint32_t nvi_vmx_cpu_number(struct nvirt_vmx_vcpu *v)
-{
-    uint32_t slot;
-
-    for (uint32_t i = 0; i < NVI_VMX_KNOWN_CPUS; i++) {
-        if (v->known_cpu[i] == v->cpu) {
-            return v->known_number[i];
-        }
-    }
-    /* A number is never used twice: a CPU that was forgotten comes back as a stranger, and what it
-     * still holds is flushed. */
-    slot = v->next_number % NVI_VMX_KNOWN_CPUS;
-    v->known_cpu[slot] = v->cpu;
-    v->known_number[slot] = v->next_number;
-    return v->next_number++;
 }

@@ -62,11 +62,25 @@ static uint64_t pat_bits(uint32_t index, uint32_t level)
     return bits;
 }
 
+/* What the top table is, four levels high, above tables of L1's with as many or fewer. */
+static uint8_t top_kind(const struct nvi_mmu_key *key)
+{
+    if ((key->role & NVI_ROLE_DIRECT) != 0)
+        return NVI_SHADOW_SPLIT;
+    return (key->role & NVI_ROLE_LEVELS) >= NPT02_LEVELS ? NVI_SHADOW_TABLE : NVI_SHADOW_PLAIN;
+}
+
 enum nvirt_status nvi_npt_root(struct nvi_mmu *mmu, const struct nvi_mmu_key *key,
                                struct nvi_mmu_root **root)
 {
     /* Links allow all: the leaf alone decides. A spares hardware the locked update. */
-    return nvi_mmu_root_get(mmu, key, NPT02_LEVELS, ENTRY_P | ENTRY_W | ENTRY_U | ENTRY_A, root);
+    struct nvi_mmu_shape shape = { .link = ENTRY_P | ENTRY_W | ENTRY_U | ENTRY_A,
+                                   .soft = ENTRY_A | ENTRY_D,
+                                   .levels = NPT02_LEVELS };
+
+    shape.kind = top_kind(key);
+    shape.words_of_4 = (key->role & NVI_ROLE_LEVELS) == NVI_PAGING_32BIT;
+    return nvi_mmu_root_get(mmu, key, &shape, root);
 }
 
 static uint32_t attempted(uint64_t info1)
@@ -99,12 +113,15 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                            const struct nvi_npt_config *config, nvirt_l2gpa l2gpa, uint32_t access,
                            const struct nvi_npt_out *walk)
 {
-    struct nvi_mmu_leaf leaf = { .grants = NVI_MMU_PRESENT | ENTRY_A | ENTRY_D,
+    struct nvi_mmu_leaf leaf = { .path = walk->path,
+                                 .l1gpa = walk->l1gpa,
+                                 .grants = NVI_MMU_PRESENT | ENTRY_A | ENTRY_D,
                                  .denies = ENTRY_NX };
     struct nvirt_translation host;
     uint32_t rights;
     enum nvi_fault result = nvi_mmu_translate(mmu, walk->l1gpa, walk->size,
-                                              config->cpu_1g ? 3 : 2, access, &host, &leaf.level);
+                                              config->cpu_1g ? 3 : 2, access, &host, &leaf.level,
+                                              &leaf.changes);
 
     if (result != NVI_FAULT_INSTALLED)
         return result;

@@ -73,6 +73,7 @@ struct nvi_npt_out {
     uint8_t memory_type; /**< OK: PAT type L1 gives it, 7 being UC-. */
     bool dirty;          /**< OK. */
     uint32_t error_code; /**< FAULT: NVI_PF_*. */
+    struct nvi_mmu_path path; /**< OK: the entries used. */
 };
 
 /**

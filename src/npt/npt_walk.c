@@ -114,7 +114,21 @@ static enum nvi_paging_result identity(nvirt_l2gpa l2gpa, struct nvi_npt_out *ou
     out->memory_type = NVIRT_MEMORY_WB;
     out->dirty = true;
     out->error_code = 0;
+    out->path.top = 0;
+    out->path.bottom = 0;
     return NVI_PAGING_OK;
+}
+
+static void note_path(const struct nvi_paging_steps *steps, struct nvi_mmu_path *path)
+{
+    uint32_t level;
+
+    path->top = steps->top;
+    path->bottom = steps->level;
+    for (level = path->bottom; level <= path->top; level++) {
+        path->word[level] = steps->word[level];
+        path->value[level] = steps->value[level];
+    }
 }
 
 enum nvi_paging_result nvi_npt_walk(struct nvirt_vm *vm, const struct nvi_npt_config *config,
@@ -122,6 +136,7 @@ enum nvi_paging_result nvi_npt_walk(struct nvirt_vm *vm, const struct nvi_npt_co
                                     uint32_t access, struct nvi_npt_out *out)
 {
     struct nvi_paging mode = paging_mode(config, key);
+    struct nvi_paging_steps steps;
     struct nvi_paging_out page;
     enum nvi_paging_result result;
 
@@ -129,11 +144,12 @@ enum nvi_paging_result nvi_npt_walk(struct nvirt_vm *vm, const struct nvi_npt_co
         return not_present(&mode, access, out);
     if ((key->role & NVI_ROLE_DIRECT) != 0)
         return identity(l2gpa, out);
-    result = nvi_paging_walk(vm, &mode, l2gpa.value, paging_access(access), &page);
+    result = nvi_paging_walk_noted(vm, &mode, l2gpa.value, paging_access(access), &page, &steps);
     if (result != NVI_PAGING_OK) {
         out->error_code = result == NVI_PAGING_FAULT ? page.error_code : 0;
         return result;
     }
+    note_path(&steps, &out->path);
     out->l1gpa = nvirt_l1gpa_make(page.address);
     out->size = page.size;
     out->rights = NVIRT_ACCESS_READ;

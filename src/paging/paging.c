@@ -330,34 +330,37 @@ enum nvi_paging_progress nvi_paging_commit(struct nvirt_vm *vm, struct nvi_pagin
 
             /* Memory that takes no write drops the bits; the CPU's TLB would go on as if set. */
             if (nvirt_port_l1_compare_exchange(vm->port, steps->word[level], entry_bytes(mode),
-                                               &found, wanted) == NVIRT_OK &&
-                found != seen)
-                return NVI_PAGING_CHANGED;
+                                               &found, wanted) == NVIRT_OK) {
+                if (found != seen)
+                    return NVI_PAGING_CHANGED;
+                steps->value[level] = wanted;
+            }
         }
         steps->out->dirty = (wanted & ENTRY_D) != 0;
     }
     return NVI_PAGING_DONE;
 }
 
-static enum nvi_paging_progress walk_once(struct nvirt_vm *vm, const struct nvi_paging *mode,
-                                          uint64_t gva, uint32_t access,
-                                          struct nvi_paging_out *out)
+static enum nvi_paging_progress walk_once(struct nvirt_vm *vm, struct nvi_paging_steps *steps,
+                                          const struct nvi_paging *mode, uint64_t gva,
+                                          uint32_t access, struct nvi_paging_out *out)
 {
-    struct nvi_paging_steps steps;
-    enum nvi_paging_progress progress = nvi_paging_begin(&steps, mode, gva, access, out);
+    enum nvi_paging_progress progress = nvi_paging_begin(steps, mode, gva, access, out);
 
     while (progress == NVI_PAGING_NEXT)
-        progress = nvi_paging_step(vm, &steps, nvirt_l1gpa_make(steps.entry_address));
-    return progress == NVI_PAGING_DONE ? nvi_paging_commit(vm, &steps) : progress;
+        progress = nvi_paging_step(vm, steps, nvirt_l1gpa_make(steps->entry_address));
+    return progress == NVI_PAGING_DONE ? nvi_paging_commit(vm, steps) : progress;
 }
 
-enum nvi_paging_result nvi_paging_walk(struct nvirt_vm *vm, const struct nvi_paging *mode,
-                                       uint64_t gva, uint32_t access, struct nvi_paging_out *out)
+enum nvi_paging_result nvi_paging_walk_noted(struct nvirt_vm *vm, const struct nvi_paging *mode,
+                                             uint64_t gva, uint32_t access,
+                                             struct nvi_paging_out *out,
+                                             struct nvi_paging_steps *steps)
 {
     uint32_t attempt;
 
     for (attempt = 0; attempt <= NVI_PAGING_MAX_RESTARTS; attempt++) {
-        enum nvi_paging_progress progress = walk_once(vm, mode, gva, access, out);
+        enum nvi_paging_progress progress = walk_once(vm, steps, mode, gva, access, out);
 
         if (progress == NVI_PAGING_DONE)
             return NVI_PAGING_OK;
@@ -365,4 +368,12 @@ enum nvi_paging_result nvi_paging_walk(struct nvirt_vm *vm, const struct nvi_pag
             return NVI_PAGING_FAULT;
     }
     return NVI_PAGING_RETRY;
+}
+
+enum nvi_paging_result nvi_paging_walk(struct nvirt_vm *vm, const struct nvi_paging *mode,
+                                       uint64_t gva, uint32_t access, struct nvi_paging_out *out)
+{
+    struct nvi_paging_steps steps;
+
+    return nvi_paging_walk_noted(vm, mode, gva, access, out, &steps);
 }

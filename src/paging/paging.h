@@ -97,6 +97,18 @@ NVIRT_NODISCARD enum nvi_paging_result nvi_paging_walk(struct nvirt_vm *vm,
                                                        const struct nvi_paging *mode, uint64_t gva,
                                                        uint32_t access, struct nvi_paging_out *out);
 
+struct nvi_paging_steps;
+
+/**
+ * The same walk. On NVI_PAGING_OK @p steps has the entries used, by level from top down to level,
+ * with the accessed and dirty bits that were set.
+ */
+NVIRT_NODISCARD enum nvi_paging_result nvi_paging_walk_noted(struct nvirt_vm *vm,
+                                                             const struct nvi_paging *mode,
+                                                             uint64_t gva, uint32_t access,
+                                                             struct nvi_paging_out *out,
+                                                             struct nvi_paging_steps *steps);
+
 /* ---- copies through L1's tables ---- */
 
 /** Where a copy stopped: for the #PF that L1 is given. */
@@ -141,7 +153,7 @@ struct nvi_paging_steps {
     uint64_t leaf;           /**< Entry that maps the page, when done. */
     bool user, writable, executable;
     nvirt_l1gpa word[6];     /**< By level: where the entry was read, */
-    uint64_t value[6];       /**< and what it was. */
+    uint64_t value[6];       /**< and what it was, or is with the bits that commit set. */
     struct nvi_paging_out *out;
 };
 

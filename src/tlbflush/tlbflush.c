@@ -1,46 +1,68 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flush-decision engine. Every function is a step from one state of struct nvirt_tlb to the
- * next; what has to be done to the hardware comes out as a set of operations and is done elsewhere.
+ * The flush-decision engine: tags and what was asked for on them. Every function is a step from one
+ * state of struct nvirt_tlb to the next; what has to be done to hardware is decided in entry.c.
  *
- * A request only marks the tag it names. The mark turns into an operation when that tag is about to
- * be used, so a flush of a tag that L1 never runs again costs nothing.
+ * A request only marks the tag or root it names. The mark turns into an operation when that is
+ * about to be used, so a flush of a tag that L1 never runs again costs nothing.
  */
-#include <nvirt/tlbflush.h>
+#include "tlbflush/tlb_internal.h"
 
-/* vpid12 of an L2 that runs with "enable VPID" clear. VPID 0 is refused by the entry checks, so it
- * can never be a tag of L1's choosing. */
-#define TAG12_NO_VPID 0u
+#define NO_ROOT UINT32_MAX
 
-static void tag_reset(struct nvirt_tlb_tag *tag, uint32_t tag02)
+/* ---- tags ---- */
+
+void nvi_tlb_tag_unknown(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag, uint32_t cpu)
 {
-    tag->tag02 = tag02;
-    tag->tag12 = 0;
-    tag->used = false;
-    /* Whoever had this hardware tag before may have left translations under it. */
-    tag->flush = true;
-    tag->not_global = false;
-    tag->addresses = 0;
-    tag->cpu = NVIRT_TLB_NO_CPU;
-    tag->root = 0;
-    tag->last_use = 0;
+    uint32_t roots = tag == &tlb->l1 ? 1 : tlb->domain->root_count;
+
+    tag->held[cpu].under = roots > NVI_TLB_OTHERS ? UINT64_MAX : NVIRT_BIT(roots) - 1;
+    tag->held[cpu].time = nvi_tlb_now(tlb->domain);
+    if (tag->cpu == cpu) {
+        tag->cpu = NVIRT_TLB_NO_CPU;
+    }
 }
 
-enum nvirt_status nvirt_tlb_init(struct nvirt_tlb *tlb, const struct nvirt_tlb_caps *caps,
-                                 uint32_t tag01, const uint32_t *tags, uint32_t count)
+/* Stands for nothing; wherever it ran, what it left is stale as a whole. */
+static void release(struct nvirt_tlb_tag *tag)
 {
-    if (tlb == NULL || caps == NULL || (tags == NULL && count != 0)) {
+    tag->used = false;
+    tag->tag12 = 0;
+    tag->cpu = NVIRT_TLB_NO_CPU;
+    nvi_tlb_settle(tag);
+}
+
+/* Whoever had this hardware tag before may have left translations under it, on any CPU. */
+static void tag_init(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag, uint32_t tag02)
+{
+    __builtin_memset(tag, 0, sizeof(*tag));
+    tag->tag02 = tag02;
+    release(tag);
+    for (uint32_t i = 0; i < NVIRT_TLB_MAX_CPUS; i++) {
+        nvi_tlb_tag_unknown(tlb, tag, i);
+    }
+}
+
+enum nvirt_status nvirt_tlb_init(struct nvirt_tlb *tlb, const struct nvirt_tlb_config *config)
+{
+    if (tlb == NULL || config == NULL || config->domain == NULL ||
+        (config->tags == NULL && config->tag_count != 0)) {
         return NVIRT_ERR_NULL;
     }
-    if (count > NVIRT_TLB_MAX_TAGS) {
+    if (config->tag_count > NVIRT_TLB_MAX_TAGS || (config->svm && config->tag_count == 0) ||
+        config->max_addresses > NVIRT_TLB_MAX_ADDRESSES) {
         return NVIRT_ERR_RANGE;
     }
-    tlb->caps = *caps;
-    tlb->tag_count = count;
-    tlb->clock = 0;
-    tag_reset(&tlb->l1, tag01);
-    for (uint32_t i = 0; i < count; i++) {
-        tag_reset(&tlb->tag[i], tags[i]);
+    __builtin_memset(tlb, 0, sizeof(*tlb));
+    tlb->domain = config->domain;
+    tlb->caps = config->caps;
+    tlb->svm = config->svm;
+    tlb->max_addresses = config->max_addresses;
+    tlb->tag_count = config->tag_count;
+    tlb->running_root = NO_ROOT;
+    tag_init(tlb, &tlb->l1, config->tag01);
+    for (uint32_t i = 0; i < config->tag_count; i++) {
+        tag_init(tlb, &tlb->tag[i], config->tags[i]);
     }
     return NVIRT_OK;
 }
@@ -49,16 +71,6 @@ static struct nvirt_tlb_tag *find_tag12(struct nvirt_tlb *tlb, uint32_t tag12)
 {
     for (uint32_t i = 0; i < tlb->tag_count; i++) {
         if (tlb->tag[i].used && tlb->tag[i].tag12 == tag12) {
-            return &tlb->tag[i];
-        }
-    }
-    return NULL;
-}
-
-static struct nvirt_tlb_tag *find_tag02(struct nvirt_tlb *tlb, uint32_t tag02)
-{
-    for (uint32_t i = 0; i < tlb->tag_count; i++) {
-        if (tlb->tag[i].tag02 == tag02) {
             return &tlb->tag[i];
         }
     }
@@ -83,39 +95,47 @@ static struct nvirt_tlb_tag *oldest_tag(struct nvirt_tlb *tlb)
 
 static struct nvirt_tlb_tag *bind_tag(struct nvirt_tlb *tlb, uint32_t tag12)
 {
-    struct nvirt_tlb_tag *tag;
+    struct nvirt_tlb_tag *tag = find_tag12(tlb, tag12);
 
+    tlb->running_root = NO_ROOT;
+    tlb->running = NULL;
     if (tlb->tag_count == 0) {
         return NULL;
     }
-    tag = find_tag12(tlb, tag12);
     if (tag == NULL) {
         tag = oldest_tag(tlb);
-        tag_reset(tag, tag->tag02);
+        release(tag);
         tag->used = true;
         tag->tag12 = tag12;
+        /* What L1 had flushed while no tag stood for it was not written down. */
+        tag->requested = nvi_tlb_tick(tlb->domain);
     }
     tag->last_use = ++tlb->clock;
+    tlb->running = tag;
     return tag;
 }
 
+/* ---- what is owed ---- */
+
 static void owe_flush(struct nvirt_tlb_tag *tag)
 {
+    nvi_tlb_settle(tag);
     tag->flush = true;
-    tag->not_global = false;
-    tag->addresses = 0;
 }
 
-static void owe_not_global(struct nvirt_tlb_tag *tag)
+/* Addresses that are owed may be global ones: those stay owed beside it. */
+static void owe_not_global(const struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag)
 {
-    /* Addresses that are owed may be global ones: those stay owed beside it. */
-    if (!tag->flush) {
+    if (tlb->svm || !tlb->caps.invvpid_not_global) {
+        owe_flush(tag);
+    } else if (!tag->flush) {
         tag->not_global = true;
     }
 }
 
-static void owe_address(struct nvirt_tlb_tag *tag, uint64_t address)
+static void owe_address(const struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag, uint64_t address)
 {
+    bool possible = tlb->svm ? tlb->caps.invlpga : tlb->caps.invvpid_address;
     uint64_t page = address & NVIRT_PAGE_MASK;
 
     if (tag->flush) {
@@ -126,105 +146,23 @@ static void owe_address(struct nvirt_tlb_tag *tag, uint64_t address)
             return;
         }
     }
-    if (tag->addresses == NVIRT_TLB_MAX_ADDRESSES) {
+    if (!possible || tag->addresses == tlb->max_addresses) {
         owe_flush(tag);
         return;
     }
     tag->address[tag->addresses++] = page;
 }
 
-static void add_op(struct nvirt_flush_set *set, enum nvirt_flush_kind kind, uint32_t tag,
-                   uint64_t operand)
-{
-    struct nvirt_flush_op *op = &set->op[set->count++];
-
-    op->kind = kind;
-    op->tag = tag;
-    op->operand = operand;
-}
-
-/* MOV CR3, INVLPG and INVPCID of a guest do not exit and act on the CPU that executes them only, so
- * translations that a tag left behind on another CPU may be stale when it comes back. */
-static void note_cpu(struct nvirt_tlb_tag *tag, uint32_t cpu)
-{
-    if (tag->cpu != cpu) {
-        owe_flush(tag);
-        tag->cpu = cpu;
-    }
-}
-
-static void settle(struct nvirt_tlb_tag *tag)
-{
-    tag->flush = false;
-    tag->not_global = false;
-    tag->addresses = 0;
-}
-
-/* [SDM 3C "INVVPID"]: a CPU may lack types; the next larger one serves. */
-static void due_vpid(const struct nvirt_tlb_caps *caps, struct nvirt_tlb_tag *tag,
-                     struct nvirt_flush_set *due)
-{
-    bool addresses_only = tag->addresses != 0 && !tag->flush && !tag->not_global;
-
-    if (!tag->flush && !tag->not_global && tag->addresses == 0) {
-        return;
-    }
-    if (addresses_only && caps->invvpid_address) {
-        for (uint32_t i = 0; i < tag->addresses; i++) {
-            add_op(due, NVIRT_FLUSH_VPID_ADDRESS, tag->tag02, tag->address[i]);
-        }
-    } else if (!tag->flush && tag->addresses == 0 && caps->invvpid_not_global) {
-        add_op(due, NVIRT_FLUSH_VPID_NOT_GLOBAL, tag->tag02, 0);
-    } else if (caps->invvpid_single) {
-        add_op(due, NVIRT_FLUSH_VPID, tag->tag02, 0);
-    } else {
-        add_op(due, NVIRT_FLUSH_VPID_ALL, 0, 0);
-    }
-    settle(tag);
-}
-
-/* A flush of everything on @cpu settles what any tag owes there. */
-static void settle_all_on(struct nvirt_tlb *tlb, uint32_t cpu)
-{
-    if (tlb->l1.cpu == cpu) {
-        settle(&tlb->l1);
-    }
-    for (uint32_t i = 0; i < tlb->tag_count; i++) {
-        if (tlb->tag[i].cpu == cpu) {
-            settle(&tlb->tag[i]);
-        }
-    }
-}
-
-static void due_asid(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag, struct nvirt_flush_set *due)
-{
-    if (tag->flush || tag->not_global) {
-        if (tlb->caps.flush_by_asid) {
-            add_op(due, NVIRT_FLUSH_ASID, tag->tag02, 0);
-            settle(tag);
-        } else {
-            add_op(due, NVIRT_FLUSH_ASID_ALL, 0, 0);
-            settle_all_on(tlb, tag->cpu);
-        }
-        return;
-    }
-    for (uint32_t i = 0; i < tag->addresses; i++) {
-        add_op(due, NVIRT_FLUSH_ASID_ADDRESS, tag->tag02, tag->address[i]);
-    }
-    settle(tag);
-}
-
 /* ---- VMX ---- */
 
-uint32_t nvirt_tlb_vmx_enter_l2(struct nvirt_tlb *tlb, const struct nvirt_tlb_vmx_entry *entry)
+uint32_t nvirt_tlb_vmx_enter_l2(struct nvirt_tlb *tlb, bool vpid12_enabled, uint16_t vpid12)
 {
-    struct nvirt_tlb_tag *tag =
-        bind_tag(tlb, entry->vpid12_enabled ? entry->vpid12 : TAG12_NO_VPID);
+    struct nvirt_tlb_tag *tag = bind_tag(tlb, vpid12_enabled ? vpid12 : NVI_TLB_NO_VPID);
 
     if (tag == NULL) {
         return 0;
     }
-    if (!entry->vpid12_enabled) {
+    if (!vpid12_enabled) {
         /* L1 without VPID has its entry flush VPID 0, which L2 shares with L1. L1's own share is
          * flushed when L2 is left: L1 cannot use it in between. */
         owe_flush(tag);
@@ -245,81 +183,64 @@ void nvirt_tlb_vmx_invvpid(struct nvirt_tlb *tlb, uint32_t type, uint16_t vpid12
 
     if (type == 2) {
         for (uint32_t i = 0; i < tlb->tag_count; i++) {
-            if (tlb->tag[i].used && tlb->tag[i].tag12 != TAG12_NO_VPID) {
+            if (tlb->tag[i].used && tlb->tag[i].tag12 != NVI_TLB_NO_VPID) {
                 owe_flush(&tlb->tag[i]);
             }
         }
         return;
     }
     tag = find_tag12(tlb, vpid12);
-    if (tag == NULL || vpid12 == TAG12_NO_VPID) {
+    if (tag == NULL || vpid12 == NVI_TLB_NO_VPID) {
         return; /* No hardware tag stands for it, so nothing can be cached. */
     }
     if (type == 0) {
-        owe_address(tag, address.value);
+        owe_address(tlb, tag, address.value);
     } else if (type == 3) {
-        owe_not_global(tag);
+        owe_not_global(tlb, tag);
     } else {
         owe_flush(tag);
     }
 }
 
-void nvirt_tlb_vmx_due_l2(struct nvirt_tlb *tlb, const struct nvirt_tlb_vmx_entry *entry,
-                          uint32_t tag02, struct nvirt_flush_set *due)
+void nvirt_tlb_vmx_eptp_switch(struct nvirt_tlb *tlb)
 {
-    struct nvirt_tlb_tag *tag = find_tag02(tlb, tag02);
-
-    due->count = 0;
-    if (entry->root_changed) {
-        if (tlb->caps.invept_single) {
-            add_op(due, NVIRT_FLUSH_ROOT, 0, entry->eptp02);
-        } else {
-            add_op(due, NVIRT_FLUSH_ROOT_ALL, 0, 0);
-        }
-    }
-    if (tag02 != 0 && tag != NULL) {
-        note_cpu(tag, entry->cpu);
-        due_vpid(&tlb->caps, tag, due);
+    if (tlb->running != NULL && tlb->running->tag12 == NVI_TLB_NO_VPID) {
+        owe_flush(tlb->running); /* L1's share of VPID 0 goes when L2 is left. */
     }
 }
 
 /* ---- SVM ---- */
 
-static void tlb_control(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag, uint8_t control)
+/* L1 had the whole ASID flushed, nested translations included. */
+static void flush_for_l1(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag)
 {
-    switch (control) {
-    case 0:
-        break;
-    case 1: /* The whole TLB of the CPU that L1 believes it has: L1's own entries too. */
-        owe_flush(&tlb->l1);
-        for (uint32_t i = 0; i < tlb->tag_count; i++) {
-            owe_flush(&tlb->tag[i]);
-            tlb->tag[i].root = 0;
-        }
-        break;
-    default: /* 3: this guest's; 7: its non-global ones, which no smaller operation covers. */
-        owe_flush(tag);
-        tag->root = 0;
-        break;
-    }
+    owe_flush(tag);
+    tag->requested = nvi_tlb_tick(tlb->domain);
 }
 
-uint32_t nvirt_tlb_svm_enter_l2(struct nvirt_tlb *tlb, const struct nvirt_tlb_svm_entry *entry,
-                                bool *revalidate)
+uint32_t nvirt_tlb_svm_enter_l2(struct nvirt_tlb *tlb, uint32_t asid12, bool nested,
+                                uint8_t tlb_control)
 {
-    struct nvirt_tlb_tag *tag = bind_tag(tlb, entry->asid12);
+    struct nvirt_tlb_tag *tag = bind_tag(tlb, asid12);
 
-    *revalidate = entry->root12 != 0;
     if (tag == NULL) {
         return 0;
     }
-    tlb_control(tlb, tag, entry->tlb_control);
-    *revalidate = entry->root12 != 0 && tag->root != entry->root12;
-    if (entry->root12 != tag->root) {
-        /* Nested translations carry the ASID and nothing else: those of another root would be used. */
+    if (tag->nested != nested) {
         owe_flush(tag);
+        tag->nested = nested;
     }
-    tag->root = entry->root12;
+    if (tlb_control == 1) {
+        /* The whole TLB of the CPU that L1 believes it has: L1's own entries too. */
+        owe_flush(&tlb->l1);
+        for (uint32_t i = 0; i < tlb->tag_count; i++) {
+            flush_for_l1(tlb, &tlb->tag[i]);
+        }
+    } else if (tlb_control != 0) {
+        /* 3: this guest's; 7: its non-global ones. What 7 does to nested translations is not said,
+         * so L1 may count on more than hardware's own 7 does. */
+        flush_for_l1(tlb, tag);
+    }
     return tag->tag02;
 }
 
@@ -328,56 +249,114 @@ void nvirt_tlb_svm_invlpga(struct nvirt_tlb *tlb, uint32_t asid12, nvirt_gva add
     struct nvirt_tlb_tag *tag = asid12 == 0 ? &tlb->l1 : find_tag12(tlb, asid12);
 
     if (tag != NULL) {
-        owe_address(tag, address.value);
-    }
-}
-
-void nvirt_tlb_svm_due_l2(struct nvirt_tlb *tlb, uint32_t cpu, uint32_t tag02,
-                          struct nvirt_flush_set *due)
-{
-    struct nvirt_tlb_tag *tag = find_tag02(tlb, tag02);
-
-    due->count = 0;
-    if (tag != NULL) {
-        note_cpu(tag, cpu);
-        due_asid(tlb, tag, due);
+        owe_address(tlb, tag, address.value);
     }
 }
 
 /* ---- both ---- */
 
-void nvirt_tlb_tables_changed(struct nvirt_tlb *tlb, uint32_t tag02)
+static void all_roots_changed(struct nvirt_tlb *tlb)
 {
+    for (uint32_t i = 0; i < tlb->domain->root_count; i++) {
+        nvirt_tlb_root_changed(tlb, i);
+    }
+}
+
+static void root_request(struct nvirt_tlb *tlb, uint32_t level)
+{
+    if (level == 1) {
+        nvi_tlb_mark_changed(tlb->domain, &tlb->root01);
+    } else if (tlb->running_root != NO_ROOT) {
+        nvirt_tlb_root_changed(tlb, tlb->running_root);
+    } else {
+        /* L2 has not run since it was entered: its root is not known yet. */
+        all_roots_changed(tlb);
+    }
+}
+
+static void guest_request(struct nvirt_tlb *tlb, struct nvirt_tlb_tag *tag,
+                          enum nvirt_tlb_request kind)
+{
+    if (kind == NVIRT_TLB_REQUEST_NOT_GLOBAL) {
+        owe_not_global(tlb, tag);
+    } else {
+        owe_flush(tag);
+    }
+}
+
+void nvirt_tlb_request(struct nvirt_tlb *tlb, uint32_t level, enum nvirt_tlb_request kind)
+{
+    struct nvirt_tlb_tag *tag = level == 1 ? &tlb->l1 : tlb->running;
+
+    if (kind == NVIRT_TLB_REQUEST_EVERYTHING) {
+        /* No translation comes from anywhere but a root. */
+        root_request(tlb, 1);
+        all_roots_changed(tlb);
+    } else if (kind == NVIRT_TLB_REQUEST_ROOT) {
+        root_request(tlb, level);
+    } else if (tag != NULL) {
+        guest_request(tlb, tag, kind);
+    }
+}
+
+void nvirt_tlb_post(struct nvirt_tlb *tlb, uint32_t level, enum nvirt_tlb_request kind)
+{
+    __atomic_fetch_or(&tlb->posted, nvi_tlb_posted_bit(level, kind), __ATOMIC_RELEASE);
+}
+
+static void collect_l2(struct nvirt_tlb *tlb, enum nvirt_tlb_request kind)
+{
+    if (kind == NVIRT_TLB_REQUEST_ROOT) {
+        all_roots_changed(tlb);
+        return;
+    }
     for (uint32_t i = 0; i < tlb->tag_count; i++) {
-        if (tag02 == 0 || tlb->tag[i].tag02 == tag02) {
-            owe_flush(&tlb->tag[i]);
+        guest_request(tlb, &tlb->tag[i], kind);
+    }
+}
+
+void nvi_tlb_collect(struct nvirt_tlb *tlb)
+{
+    uint32_t posted;
+
+    if (__atomic_load_n(&tlb->posted, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
+    posted = __atomic_exchange_n(&tlb->posted, 0, __ATOMIC_ACQUIRE);
+    for (uint32_t kind = 0; kind <= NVIRT_TLB_REQUEST_EVERYTHING; kind++) {
+        bool all = kind == NVIRT_TLB_REQUEST_EVERYTHING;
+
+        if ((posted & nvi_tlb_posted_bit(1, (enum nvirt_tlb_request)kind)) != 0) {
+            nvirt_tlb_request(tlb, 1, (enum nvirt_tlb_request)kind);
+        }
+        if ((posted & nvi_tlb_posted_bit(2, (enum nvirt_tlb_request)kind)) != 0 && all) {
+            nvirt_tlb_request(tlb, 2, NVIRT_TLB_REQUEST_EVERYTHING);
+        } else if ((posted & nvi_tlb_posted_bit(2, (enum nvirt_tlb_request)kind)) != 0) {
+            collect_l2(tlb, (enum nvirt_tlb_request)kind);
         }
     }
 }
 
-void nvirt_tlb_flush_l1(struct nvirt_tlb *tlb)
+void nvirt_tlb_request_addresses(struct nvirt_tlb *tlb, uint32_t level, nvirt_gva first,
+                                 uint64_t pages)
 {
-    owe_flush(&tlb->l1);
-}
+    struct nvirt_tlb_tag *tag = level == 1 ? &tlb->l1 : tlb->running;
 
-void nvirt_tlb_due_l1(struct nvirt_tlb *tlb, uint32_t cpu, bool svm, struct nvirt_flush_set *due)
-{
-    due->count = 0;
-    if (tlb->l1.tag02 == 0) {
-        return; /* L1 runs without a tag: the hardware flushes on every transition. */
+    if (tag == NULL) {
+        return;
     }
-    note_cpu(&tlb->l1, cpu);
-    if (svm) {
-        due_asid(tlb, &tlb->l1, due);
-    } else {
-        due_vpid(&tlb->caps, &tlb->l1, due);
+    /* One more than are remembered settles it. */
+    for (uint64_t i = 0; i < pages && i <= NVIRT_TLB_MAX_ADDRESSES; i++) {
+        owe_address(tlb, tag, first.value + i * NVIRT_PAGE_SIZE);
     }
 }
 
 void nvirt_tlb_forget(struct nvirt_tlb *tlb)
 {
     for (uint32_t i = 0; i < tlb->tag_count; i++) {
-        tag_reset(&tlb->tag[i], tlb->tag[i].tag02);
+        release(&tlb->tag[i]);
     }
+    tlb->running = NULL;
+    tlb->running_root = NO_ROOT;
     owe_flush(&tlb->l1);
 }

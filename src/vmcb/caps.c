@@ -134,7 +134,10 @@ enum nvirt_status nvirt_svm_caps_decode(const struct nvirt_svm_cpuid *cpuid,
 /* What nvirt does for L1 in software or hands through unchanged, where the CPU has it. */
 #define FEATURES_PASSED                                                                            \
     (NVIRT_SVM_FEATURE_NP | NVIRT_SVM_FEATURE_SVM_LOCK | NVIRT_SVM_FEATURE_NRIPS |                 \
-     NVIRT_SVM_FEATURE_DECODE_ASSISTS | NVIRT_SVM_FEATURE_ADDRESS_CHECK)
+     NVIRT_SVM_FEATURE_DECODE_ASSISTS | NVIRT_SVM_FEATURE_ADDRESS_CHECK | NVIRT_SVM_FEATURE_LBR |  \
+     NVIRT_SVM_FEATURE_PAUSE_FILTER | NVIRT_SVM_FEATURE_PAUSE_THRESHOLD |                          \
+     NVIRT_SVM_FEATURE_VIRTUAL_VMLOAD | NVIRT_SVM_FEATURE_SPEC_CTRL | NVIRT_SVM_FEATURE_BUS_LOCK |  \
+     NVIRT_SVM_FEATURE_VGIF | NVIRT_SVM_FEATURE_VNMI | NVIRT_SVM_FEATURE_TSC_RATE)
 
 enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
                                        struct nvirt_svm_caps *offer)
@@ -146,8 +149,10 @@ enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
         return NVIRT_ERR_CAPABILITY;
     }
     *offer = *cpu;
-    /* The flush engine keeps L1's ASIDs apart whatever the CPU can flush. */
-    offer->features = (cpu->features & FEATURES_PASSED) | NVIRT_SVM_FEATURE_FLUSH_BY_ASID;
+    /* The flush engine keeps L1's ASIDs apart whatever the CPU can flush, and clean bits save reads
+     * and checks of nvirt's whatever the CPU does with those of vmcb02. */
+    offer->features = (cpu->features & FEATURES_PASSED) | NVIRT_SVM_FEATURE_FLUSH_BY_ASID |
+                      NVIRT_SVM_FEATURE_CLEAN;
     /* Shadow stacks of L2 would need state that no transition moves yet. */
     offer->cr4_valid &= ~NVIRT_CR4_CET;
     return NVIRT_OK;
@@ -156,7 +161,8 @@ enum nvirt_status nvirt_svm_caps_offer(const struct nvirt_svm_caps *cpu,
 void nvirt_svm_msrpm_require(uint8_t *msrpm)
 {
     static const uint32_t held[] = {NVIRT_SVM_MSR_EFER, NVIRT_SVM_MSR_VM_CR,
-                                    NVIRT_SVM_MSR_HSAVE_PA, NVIRT_SVM_MSR_KEY};
+                                    NVIRT_SVM_MSR_HSAVE_PA, NVIRT_SVM_MSR_KEY,
+                                    NVIRT_SVM_MSR_TSC_RATIO};
     uint32_t bit;
 
     for (uint32_t i = 0; i < COUNT(held); i++) {

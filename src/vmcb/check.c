@@ -57,76 +57,106 @@ static bool event_type_exists(uint32_t type)
            type == NVIRT_SVM_EVENT_EXCEPTION || type == NVIRT_SVM_EVENT_SOFTWARE;
 }
 
-static enum nvi_svm_rule check_registers(const struct nvirt_vmcb *v,
-                                         const struct nvirt_svm_caps *offer)
+/* A rule about one group of fields holds as long as none of them changed. */
+#define GROUP_RULE(group, name, holds)                                                             \
+    NVIRT_RULE(name, (in->fresh & NVIRT_VMCB_CLEAN_##group) == 0 || (holds))
+
+static enum nvi_svm_rule check_registers(const struct nvi_svm_check_in *in)
 {
-    NVIRT_RULE(SVM_EFER_SVME, (v->efer & NVIRT_SVM_EFER_SVME) != 0);
-    NVIRT_RULE(SVM_CR0_CD_NW, (v->cr0 & NVIRT_CR0_NW) == 0 || (v->cr0 & NVIRT_CR0_CD) != 0);
-    NVIRT_RULE(SVM_CR0_HIGH, (v->cr0 >> 32) == 0);
-    NVIRT_RULE(SVM_CR3_RESERVED, address_is_in_range(v->cr3, offer->physical_bits));
-    NVIRT_RULE(SVM_CR4_RESERVED, (v->cr4 & ~offer->cr4_valid) == 0);
-    NVIRT_RULE(SVM_DR6_HIGH, (v->dr6 >> 32) == 0);
-    NVIRT_RULE(SVM_DR7_HIGH, (v->dr7 >> 32) == 0);
+    const struct nvirt_vmcb *v = in->vmcb12;
+
+    GROUP_RULE(CRX, SVM_EFER_SVME, (v->efer & NVIRT_SVM_EFER_SVME) != 0);
+    GROUP_RULE(CRX, SVM_CR0_CD_NW, (v->cr0 & NVIRT_CR0_NW) == 0 || (v->cr0 & NVIRT_CR0_CD) != 0);
+    GROUP_RULE(CRX, SVM_CR0_HIGH, (v->cr0 >> 32) == 0);
+    GROUP_RULE(CRX, SVM_CR3_RESERVED, address_is_in_range(v->cr3, in->offer->physical_bits));
+    GROUP_RULE(CRX, SVM_CR4_RESERVED, (v->cr4 & ~in->offer->cr4_valid) == 0);
+    GROUP_RULE(DRX, SVM_DR6_HIGH, (v->dr6 >> 32) == 0);
+    GROUP_RULE(DRX, SVM_DR7_HIGH, (v->dr7 >> 32) == 0);
     return NVI_SVM_RULE_NONE;
 }
 
-static enum nvi_svm_rule check_mode(const struct nvirt_vmcb *v, const struct nvirt_svm_caps *offer)
+static enum nvi_svm_rule check_mode(const struct nvi_svm_check_in *in)
 {
+    const struct nvirt_vmcb *v = in->vmcb12;
     bool enters_long = (v->efer & NVIRT_SVM_EFER_LME) != 0 && (v->cr0 & NVIRT_CR0_PG) != 0;
     bool cs_l_and_d =
         (v->cs.attrib & (NVIRT_VMCB_SEG_L | NVIRT_VMCB_SEG_DB)) ==
         (NVIRT_VMCB_SEG_L | NVIRT_VMCB_SEG_DB);
 
-    NVIRT_RULE(SVM_EFER_LONG_MODE,
-               offer->long_mode ||
+    GROUP_RULE(CRX, SVM_EFER_LONG_MODE,
+               in->offer->long_mode ||
                    (v->efer & (NVIRT_SVM_EFER_LME | NVIRT_SVM_EFER_LMA)) == 0);
-    NVIRT_RULE(SVM_EFER_RESERVED, (v->efer & ~offer->efer_valid) == 0);
-    NVIRT_RULE(SVM_LONG_MODE_PAE, !enters_long || (v->cr4 & NVIRT_CR4_PAE) != 0);
-    NVIRT_RULE(SVM_LONG_MODE_PE, !enters_long || (v->cr0 & NVIRT_CR0_PE) != 0);
+    GROUP_RULE(CRX, SVM_EFER_RESERVED, (v->efer & ~in->offer->efer_valid) == 0);
+    GROUP_RULE(CRX, SVM_LONG_MODE_PAE, !enters_long || (v->cr4 & NVIRT_CR4_PAE) != 0);
+    GROUP_RULE(CRX, SVM_LONG_MODE_PE, !enters_long || (v->cr0 & NVIRT_CR0_PE) != 0);
     NVIRT_RULE(SVM_LONG_MODE_CS, !enters_long || !cs_l_and_d);
     return NVI_SVM_RULE_NONE;
 }
 
-static enum nvi_svm_rule check_controls(const struct nvirt_vmcb *v,
-                                        const struct nvirt_svm_caps *offer)
+static enum nvi_svm_rule check_controls(const struct nvi_svm_check_in *in)
 {
+    const struct nvirt_vmcb *v = in->vmcb12;
+    uint32_t bits = in->offer->physical_bits;
+
+    GROUP_RULE(INTERCEPTS, SVM_VMRUN_INTERCEPT, nvirt_vmcb_intercepts(v, NVIRT_SVM_EXIT_VMRUN));
+    NVIRT_RULE(SVM_VNMI_INTERCEPT, !nvi_svm_vnmi12(v, in->offer) ||
+                                       nvirt_vmcb_intercepts(v, NVIRT_SVM_EXIT_NMI));
+    GROUP_RULE(IOPM, SVM_MSRPM_RANGE,
+               map_is_in_range(v->msrpm_base, NVIRT_SVM_MSRPM_BYTES, bits));
+    GROUP_RULE(IOPM, SVM_IOPM_RANGE, map_is_in_range(v->iopm_base, NVIRT_SVM_IOPM_BYTES, bits));
+    return NVI_SVM_RULE_NONE;
+}
+
+static enum nvi_svm_rule check_event(const struct nvi_svm_check_in *in)
+{
+    const struct nvirt_vmcb *v = in->vmcb12;
     uint32_t vector = (uint32_t)(v->event_inj & NVIRT_SVM_EVENT_VECTOR);
-    bool exception = event_is_valid(v) && event_type(v) == NVIRT_SVM_EVENT_EXCEPTION;
+    bool exception = event_type(v) == NVIRT_SVM_EVENT_EXCEPTION;
 
-    NVIRT_RULE(SVM_VMRUN_INTERCEPT, nvirt_vmcb_intercepts(v, NVIRT_SVM_EXIT_VMRUN));
-    NVIRT_RULE(SVM_MSRPM_RANGE,
-               map_is_in_range(v->msrpm_base, NVIRT_SVM_MSRPM_BYTES, offer->physical_bits));
-    NVIRT_RULE(SVM_IOPM_RANGE,
-               map_is_in_range(v->iopm_base, NVIRT_SVM_IOPM_BYTES, offer->physical_bits));
-    NVIRT_RULE(SVM_EVENT_TYPE, !event_is_valid(v) || event_type_exists(event_type(v)));
-    NVIRT_RULE(SVM_EVENT_VECTOR, !exception || (vector < 32 && vector != NVIRT_VECTOR_NMI));
-    NVIRT_RULE(SVM_ASID_ZERO, v->asid != 0);
+    if (event_is_valid(v)) {
+        NVIRT_RULE(SVM_EVENT_TYPE, event_type_exists(event_type(v)));
+        NVIRT_RULE(SVM_EVENT_VECTOR, !exception || (vector < 32 && vector != NVIRT_VECTOR_NMI));
+    }
+    GROUP_RULE(ASID, SVM_ASID_ZERO, v->asid != 0);
     return NVI_SVM_RULE_NONE;
 }
 
-static enum nvi_svm_rule check_nested_paging(const struct nvirt_vmcb *v,
-                                             const struct nvi_svm_check_in *in)
+static enum nvi_svm_rule check_nested_paging(const struct nvi_svm_check_in *in)
 {
-    bool np = nvi_svm_np12(v, in->offer);
+    const struct nvirt_vmcb *v = in->vmcb12;
 
-    NVIRT_RULE(SVM_NP_HOST_PAGING, !np || in->host_paging);
-    NVIRT_RULE(SVM_NP_CR3, !np || address_is_in_range(v->n_cr3, in->offer->physical_bits));
-    NVIRT_RULE(SVM_NP_PAT, !np || pat_is_valid(v->g_pat));
+    if (nvi_svm_np12(v, in->offer)) {
+        NVIRT_RULE(SVM_NP_HOST_PAGING, in->host_paging);
+        GROUP_RULE(NP, SVM_NP_CR3, address_is_in_range(v->n_cr3, in->offer->physical_bits));
+        GROUP_RULE(NP, SVM_NP_PAT, pat_is_valid(v->g_pat));
+    }
     return NVI_SVM_RULE_NONE;
 }
+
+/* Rules that compare control registers with each other and with CS. */
+#define MODE_GROUPS (NVIRT_VMCB_CLEAN_CRX | NVIRT_VMCB_CLEAN_SEG)
+#define REGISTER_GROUPS (NVIRT_VMCB_CLEAN_CRX | NVIRT_VMCB_CLEAN_DRX)
+#define CONTROL_GROUPS                                                                             \
+    (NVIRT_VMCB_CLEAN_INTERCEPTS | NVIRT_VMCB_CLEAN_TPR | NVIRT_VMCB_CLEAN_IOPM)
 
 enum nvi_svm_rule nvi_svm_check(const struct nvi_svm_check_in *in)
 {
-    enum nvi_svm_rule rule = check_registers(in->vmcb12, in->offer);
+    enum nvi_svm_rule rule = NVI_SVM_RULE_NONE;
 
-    if (rule == NVI_SVM_RULE_NONE) {
-        rule = check_mode(in->vmcb12, in->offer);
+    if ((in->fresh & REGISTER_GROUPS) != 0) {
+        rule = check_registers(in);
+    }
+    if (rule == NVI_SVM_RULE_NONE && (in->fresh & MODE_GROUPS) != 0) {
+        rule = check_mode(in);
+    }
+    if (rule == NVI_SVM_RULE_NONE && (in->fresh & CONTROL_GROUPS) != 0) {
+        rule = check_controls(in);
     }
     if (rule == NVI_SVM_RULE_NONE) {
-        rule = check_controls(in->vmcb12, in->offer);
+        rule = check_event(in);
     }
     if (rule == NVI_SVM_RULE_NONE) {
-        rule = check_nested_paging(in->vmcb12, in);
+        rule = check_nested_paging(in);
     }
     return rule;
 }

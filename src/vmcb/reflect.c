@@ -50,6 +50,10 @@ enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb12, uint64_t co
     if (code == NVIRT_SVM_EXIT_MSR) {
         return NVI_SVM_MSR;
     }
+    if (code == NVIRT_SVM_EXIT_BUS_LOCK && vmcb12->bus_lock_count != 0) {
+        /* The counter that ran out is L0's. */
+        return NVI_SVM_HOST;
+    }
     if (nvirt_vmcb_intercepts(vmcb12, (uint32_t)code)) {
         return NVI_SVM_REFLECT;
     }

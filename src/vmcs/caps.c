@@ -30,12 +30,23 @@ NVIRT_STATIC_ASSERT((REVISION & ~NVIRT_VMX_BASIC_REVISION) == 0 && NVIRT_VMCS_FI
      NVIRT_VMX_PROC_CR8_STORE | NVIRT_VMX_PROC_NMI_WINDOW | NVIRT_VMX_PROC_MOV_DR |                \
      NVIRT_VMX_PROC_UNCONDITIONAL_IO | NVIRT_VMX_PROC_IO_BITMAPS | NVIRT_VMX_PROC_MTF |            \
      NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_MONITOR | NVIRT_VMX_PROC_PAUSE |                  \
-     NVIRT_VMX_PROC_SECONDARY)
+     NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_SECONDARY)
 
 #define PROC2_OFFERED                                                                              \
     (NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_RDTSCP |             \
      NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_UNRESTRICTED |                \
-     NVIRT_VMX_PROC2_RDRAND | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_RDSEED)
+     NVIRT_VMX_PROC2_RDRAND | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_RDSEED |                 \
+     NVIRT_VMX_PROC2_TSC_SCALING | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_PAUSE_LOOP |           \
+     NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG |                     \
+     NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_APIC_ACCESSES |            \
+     PROC2_VIRTUAL_APIC)
+/* Need EPT. */
+#define PROC2_WITH_EPT                                                                             \
+    (NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_MODE_EXECUTE |        \
+     NVIRT_VMX_PROC2_EPT_VE)
+/* Need a virtual-APIC page, which the TPR shadow has. */
+#define PROC2_VIRTUAL_APIC                                                                         \
+    (NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS)
 
 #define EXIT_OFFERED                                                                               \
     (NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_HOST_64 |                                  \
@@ -50,7 +61,12 @@ NVIRT_STATIC_ASSERT((REVISION & ~NVIRT_VMX_BASIC_REVISION) == 0 && NVIRT_VMCS_FI
 /* Properties of EPT that L1's tables may use as far as the CPU has them. */
 #define EPT_FROM_CPU                                                                               \
     (NVIRT_VMX_EPT_CAP_EXECUTE_ONLY | NVIRT_VMX_EPT_CAP_WALK_4 | NVIRT_VMX_EPT_CAP_WB |            \
-     NVIRT_VMX_EPT_CAP_2M | NVIRT_VMX_EPT_CAP_1G | NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY)
+     NVIRT_VMX_EPT_CAP_2M | NVIRT_VMX_EPT_CAP_1G | NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY |              \
+     NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO)
+/* Works wherever EPT has dirty flags, whether or not the CPU has a log (vmx_tables.c). */
+#define PROC2_FROM_NVIRT NVIRT_VMX_PROC2_PML
+/* Works wherever there are secondary controls: L2's VMREAD and VMWRITE exit (vmx_insn.c). */
+#define PROC2_SHADOWING NVIRT_VMX_PROC2_VMCS_SHADOWING
 /* INVEPT and INVVPID of L1 are carried out by nvirt, in all their types. */
 #define EPT_FROM_NVIRT                                                                             \
     (NVIRT_VMX_EPT_CAP_INVEPT | NVIRT_VMX_EPT_CAP_INVEPT_SINGLE | NVIRT_VMX_EPT_CAP_INVEPT_ALL)
@@ -140,18 +156,33 @@ static void offer_secondary(const struct nvirt_vmx_caps *cpu, struct nvirt_vmx_c
     uint64_t proc2 = 0;
 
     if (((cpu->proc >> 32) & NVIRT_VMX_PROC_SECONDARY) != 0) {
-        proc2 = PROC2_OFFERED & (cpu->proc2 >> 32);
+        proc2 = ((PROC2_OFFERED | PROC2_WITH_EPT) & (cpu->proc2 >> 32)) | PROC2_SHADOWING;
     }
     if ((cpu->ept_vpid & ept_needs) != ept_needs) {
         proc2 &= ~NVIRT_VMX_PROC2_EPT;
     }
-    if ((proc2 & NVIRT_VMX_PROC2_EPT) == 0) {
-        proc2 &= ~NVIRT_VMX_PROC2_UNRESTRICTED;
+    if (((cpu->proc >> 32) & NVIRT_VMX_PROC_TPR_SHADOW) == 0) {
+        proc2 &= ~PROC2_VIRTUAL_APIC;
     }
+    if (((cpu->pin >> 32) & NVIRT_VMX_PIN_EXT_INT) == 0) {
+        proc2 &= ~NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    }
+    if ((proc2 & NVIRT_VMX_PROC2_EPT) == 0) {
+        proc2 &= ~PROC2_WITH_EPT;
+    }
+    /* The mode of an address that L2 fetched from is in the advanced information and nowhere else. */
+    if ((cpu->ept_vpid & NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO) == 0) {
+        proc2 &= ~NVIRT_VMX_PROC2_MODE_EXECUTE;
+    }
+    /* Of nvirt's making: the CPU only has to exit for the instruction. */
+    offer->vmfunc = (proc2 & NVIRT_VMX_PROC2_VMFUNC) != 0 ? NVIRT_VMX_VMFUNC_EPTP_SWITCHING : 0;
     offer->proc2 = proc2 << 32;
     offer->ept_vpid = 0;
     if ((proc2 & NVIRT_VMX_PROC2_EPT) != 0) {
         offer->ept_vpid |= (cpu->ept_vpid & EPT_FROM_CPU) | EPT_FROM_NVIRT;
+    }
+    if ((offer->ept_vpid & NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY) != 0) {
+        offer->proc2 |= PROC2_FROM_NVIRT << 32;
     }
     if ((proc2 & NVIRT_VMX_PROC2_VPID) != 0) {
         offer->ept_vpid |= VPID_FROM_NVIRT;
@@ -212,6 +243,83 @@ enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_caps *cpu,
     return NVIRT_OK;
 }
 
+enum nvirt_status nvirt_vmx_caps_offer_posted(struct nvirt_vmx_caps *offer)
+{
+    const uint64_t posted = NVIRT_VMX_PIN_POSTED_INTERRUPTS << 32;
+
+    if (offer == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (((offer->proc2 >> 32) & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) == 0 ||
+        ((offer->exit >> 32) & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) == 0) {
+        return NVIRT_ERR_CAPABILITY;
+    }
+    offer->pin |= posted;
+    offer->true_pin |= posted;
+    return NVIRT_OK;
+}
+
+/* The controls of one MSR that entries and exits switch. */
+struct switched {
+    uint32_t msr; /* NVIRT_VMX_SWITCH_*. */
+    uint64_t entry;
+    uint64_t exit;
+};
+
+static const struct switched switched_msrs[] = {
+    { NVIRT_VMX_SWITCH_PERF_GLOBAL, NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL,
+      NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL },
+    { NVIRT_VMX_SWITCH_BNDCFGS, NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS,
+      NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS },
+    { NVIRT_VMX_SWITCH_PKRS, NVIRT_VMX_ENTRY_CTL_LOAD_PKRS, NVIRT_VMX_EXIT_CTL_LOAD_PKRS },
+};
+#define SWITCHED_MSRS (sizeof switched_msrs / sizeof switched_msrs[0])
+
+static uint32_t switchable(const struct nvirt_vmx_caps *offer)
+{
+    return NVIRT_VMX_SWITCH_BNDCFGS |
+           (offer->cpu.perf_global_valid != 0 ? NVIRT_VMX_SWITCH_PERF_GLOBAL : 0) |
+           ((offer->cr4_fixed1 & NVIRT_CR4_PKS) != 0 ? NVIRT_VMX_SWITCH_PKRS : 0);
+}
+
+enum nvirt_status nvirt_vmx_caps_offer_msrs(struct nvirt_vmx_caps *offer, uint32_t msrs)
+{
+    const uint32_t all =
+        NVIRT_VMX_SWITCH_PERF_GLOBAL | NVIRT_VMX_SWITCH_BNDCFGS | NVIRT_VMX_SWITCH_PKRS;
+
+    if (offer == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if ((msrs & ~all) != 0) {
+        return NVIRT_ERR_RANGE;
+    }
+    if ((msrs & ~switchable(offer)) != 0) {
+        return NVIRT_ERR_CAPABILITY;
+    }
+    for (size_t i = 0; i < SWITCHED_MSRS; i++) {
+        const struct switched *row = &switched_msrs[i];
+
+        if ((msrs & row->msr) != 0) {
+            offer->entry |= row->entry << 32;
+            offer->true_entry |= row->entry << 32;
+            offer->exit |= row->exit << 32;
+            offer->true_exit |= row->exit << 32;
+        }
+    }
+    offer->vmcs_enum = highest_index(offer);
+    return NVIRT_OK;
+}
+
+enum nvirt_status nvirt_vmx_caps_offer_activity(struct nvirt_vmx_caps *offer)
+{
+    if (offer == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    /* Of nvirt's making (vmx_sleep.c): no CPU is put there. */
+    offer->misc |= NVIRT_VMX_MISC_ACTIVITY_SHUTDOWN | NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI;
+    return NVIRT_OK;
+}
+
 /* ---- what a host may make of an offer ---- */
 
 /* Allowed-1 bits may go; what must be 1 stays as it is. */
@@ -234,6 +342,10 @@ bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt
     if (nvirt_vmx_caps_offer(cpu, &limit) != NVIRT_OK) {
         return false;
     }
+    /* It may be that the CPU lacks what this would need. */
+    (void)!nvirt_vmx_caps_offer_posted(&limit);
+    (void)!nvirt_vmx_caps_offer_activity(&limit);
+    (void)!nvirt_vmx_caps_offer_msrs(&limit, switchable(&limit));
     return offer->basic == limit.basic && word_is_within(limit.pin, offer->pin) &&
            word_is_within(limit.proc, offer->proc) && word_is_within(limit.exit, offer->exit) &&
            word_is_within(limit.entry, offer->entry) &&
@@ -250,8 +362,10 @@ bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt
            ((offer->misc ^ limit.misc) & misc_numbers) == 0 &&
            offer->cr0_fixed0 == limit.cr0_fixed0 && offer->cr0_fixed1 == limit.cr0_fixed1 &&
            offer->cr4_fixed0 == limit.cr4_fixed0 &&
-           bits_are_within(limit.cr4_fixed1, offer->cr4_fixed1) && offer->vmfunc == 0 &&
+           bits_are_within(limit.cr4_fixed1, offer->cr4_fixed1) &&
+           bits_are_within(limit.vmfunc, offer->vmfunc) &&
            offer->proc3 == 0 && offer->exit2 == 0 &&
+           bits_are_within(cpu->cpu.perf_global_valid, offer->cpu.perf_global_valid) &&
            offer->cpu.physical_bits <= cpu->cpu.physical_bits &&
            offer->cpu.linear_bits <= cpu->cpu.linear_bits;
 }

@@ -50,27 +50,43 @@ static bool entry_failure(enum nvi_vmx_rule rule, struct nvi_vmx_check_out *out)
 
 bool nvi_vmx_check_controls(const struct nvi_vmx_check_in *in, struct nvi_vmx_check_out *out)
 {
-    enum nvi_vmx_rule rule = nvi_vmx_rules_execution(in);
+    enum nvi_vmx_rule rule = NVI_VMX_RULE_NONE;
 
-    if (rule == NVI_VMX_RULE_NONE) {
-        rule = nvi_vmx_rules_exit_entry(in);
+    if ((in->known & NVI_VMX_KNOWN_CONTROLS) == 0) {
+        rule = nvi_vmx_rules_execution(in);
+        if (rule == NVI_VMX_RULE_NONE) {
+            rule = nvi_vmx_rules_exit_entry(in);
+        }
     }
     return vmfail(rule, NVIRT_VMX_ERR_ENTRY_CONTROLS, out);
 }
 
 bool nvi_vmx_check_host(const struct nvi_vmx_check_in *in, struct nvi_vmx_check_out *out)
 {
-    return vmfail(nvi_vmx_rules_host(in), NVIRT_VMX_ERR_ENTRY_HOST_STATE, out);
+    bool known = (in->known & NVI_VMX_KNOWN_HOST) != 0;
+
+    return vmfail(known ? NVI_VMX_RULE_NONE : nvi_vmx_rules_host(in),
+                  NVIRT_VMX_ERR_ENTRY_HOST_STATE, out);
+}
+
+static enum nvi_vmx_rule segments_and_tables(const struct nvi_vmx_check_in *in)
+{
+    enum nvi_vmx_rule rule = nvi_vmx_rules_guest_segments(in);
+
+    return rule == NVI_VMX_RULE_NONE ? nvi_vmx_rules_guest_tables(in) : rule;
 }
 
 bool nvi_vmx_check_guest(const struct nvi_vmx_check_in *in, struct nvi_vmx_check_out *out)
 {
-    enum nvi_vmx_rule rule = nvi_vmx_rules_guest_registers(in);
+    enum nvi_vmx_rule rule = NVI_VMX_RULE_NONE;
 
-    if (rule == NVI_VMX_RULE_NONE) {
-        rule = nvi_vmx_rules_guest_segments(in);
+    if ((in->known & NVI_VMX_KNOWN_REGISTERS) == 0) {
+        rule = nvi_vmx_rules_guest_registers(in);
     }
-    if (rule == NVI_VMX_RULE_NONE) {
+    if (rule == NVI_VMX_RULE_NONE && (in->known & NVI_VMX_KNOWN_SEGMENTS) == 0) {
+        rule = segments_and_tables(in);
+    }
+    if (rule == NVI_VMX_RULE_NONE && (in->known & NVI_VMX_KNOWN_FLOW) == 0) {
         rule = nvi_vmx_rules_guest_rest(in);
     }
     return entry_failure(rule, out);

@@ -31,6 +31,7 @@ enum nvi_vmx_rule nvi_vmx_rules_exit_entry(const struct nvi_vmx_check_in *in);
 enum nvi_vmx_rule nvi_vmx_rules_host(const struct nvi_vmx_check_in *in);
 enum nvi_vmx_rule nvi_vmx_rules_guest_registers(const struct nvi_vmx_check_in *in);
 enum nvi_vmx_rule nvi_vmx_rules_guest_segments(const struct nvi_vmx_check_in *in);
+enum nvi_vmx_rule nvi_vmx_rules_guest_tables(const struct nvi_vmx_check_in *in);
 enum nvi_vmx_rule nvi_vmx_rules_guest_rest(const struct nvi_vmx_check_in *in);
 enum nvi_vmx_rule nvi_vmx_rules_pdptes(const struct nvi_vmx_check_in *in, const uint64_t pdpte[4]);
 

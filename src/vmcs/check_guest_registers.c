@@ -52,6 +52,22 @@ static enum nvi_vmx_rule efer(const struct nvi_vmx_check_in *in)
     return NVI_VMX_RULE_NONE;
 }
 
+#define BNDCFGS_RESERVED NVIRT_BITS(11, 2)
+
+static enum nvi_vmx_rule bounds_and_keys(const struct nvi_vmx_check_in *in)
+{
+    const struct nvirt_vmcs *v12 = in->vmcs12;
+
+    if (nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS)) {
+        NVIRT_RULE(VMX_GUEST_BNDCFGS_RESERVED, (v12->guest_bndcfgs & BNDCFGS_RESERVED) == 0);
+        NVIRT_RULE(VMX_GUEST_BNDCFGS_CANONICAL,
+                   nvi_vmx_is_canonical_in(in, v12->guest_bndcfgs & NVIRT_BITS(63, 12)));
+    }
+    NVIRT_RULE(VMX_GUEST_PKRS, !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PKRS) ||
+                                   v12->guest_pkrs >> 32 == 0);
+    return NVI_VMX_RULE_NONE;
+}
+
 enum nvi_vmx_rule nvi_vmx_rules_guest_registers(const struct nvi_vmx_check_in *in)
 {
     const struct nvirt_vmcs *v12 = in->vmcs12;
@@ -64,10 +80,14 @@ enum nvi_vmx_rule nvi_vmx_rules_guest_registers(const struct nvi_vmx_check_in *i
     NVIRT_RULE(VMX_GUEST_DR7_HIGH, !debug || v12->guest_dr7 >> 32 == 0);
     NVIRT_RULE(VMX_GUEST_SYSENTER_ESP, nvi_vmx_is_canonical_in(in, v12->guest_sysenter_esp));
     NVIRT_RULE(VMX_GUEST_SYSENTER_EIP, nvi_vmx_is_canonical_in(in, v12->guest_sysenter_eip));
+    NVIRT_RULE(VMX_GUEST_PERF_GLOBAL,
+               !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) ||
+                   (v12->guest_perf_global & ~in->offer->cpu.perf_global_valid) == 0);
     NVIRT_RULE(VMX_GUEST_PAT, !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PAT) ||
                                   nvi_vmx_pat_is_valid(v12->guest_pat));
     if (nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_EFER)) {
         NVIRT_RULES(efer(in));
     }
+    NVIRT_RULES(bounds_and_keys(in));
     return NVI_VMX_RULE_NONE;
 }

@@ -37,11 +37,16 @@ static enum nvi_vmx_rule registers(const struct nvi_vmx_check_in *in)
     NVIRT_RULE(VMX_HOST_CR3_WIDTH, nvi_vmx_within_width(in, v12->host_cr3));
     NVIRT_RULE(VMX_HOST_SYSENTER_ESP, nvi_vmx_is_canonical_in(in, v12->host_sysenter_esp));
     NVIRT_RULE(VMX_HOST_SYSENTER_EIP, nvi_vmx_is_canonical_in(in, v12->host_sysenter_eip));
+    NVIRT_RULE(VMX_HOST_PERF_GLOBAL,
+               (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL) == 0 ||
+                   (v12->host_perf_global & ~offer->cpu.perf_global_valid) == 0);
     NVIRT_RULE(VMX_HOST_PAT, (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PAT) == 0 ||
                                  nvi_vmx_pat_is_valid(v12->host_pat));
     if ((v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_EFER) != 0) {
         NVIRT_RULES(efer(in));
     }
+    NVIRT_RULE(VMX_HOST_PKRS, (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PKRS) == 0 ||
+                                  v12->host_pkrs >> 32 == 0);
     return NVI_VMX_RULE_NONE;
 }
 

@@ -3,7 +3,7 @@
  * Questions about single fields of the VMCS, answered from the one table of rows: encodings to
  * fields and back, widths, names, and which capability a field depends on.
  */
-#include <nvirt/vmcs.h>
+#include "vmcs/vmcs_internal.h"
 
 /* Parts of an encoding [SDM 3C "VMREAD, VMWRITE, and Encodings of VMCS Fields"]. */
 #define ENCODING_HIGH NVIRT_BIT(0)
@@ -12,13 +12,7 @@
 #define ENCODING_WIDTH(encoding) (((encoding) >> 13) & 3u)
 #define ENCODING_RESERVED (NVIRT_BITS(63, 15) | NVIRT_BIT(12))
 
-/* The lookup table has 16 rows (width and kind) of as many columns as any kind has indices. */
-#define COLUMN_BITS 6u
-#define COLUMNS (1u << COLUMN_BITS)
-#define SLOT(encoding)                                                                             \
-    ((((ENCODING_WIDTH(encoding) << 2) | ENCODING_KIND(encoding)) << COLUMN_BITS) |                \
-     (ENCODING_INDEX(encoding) & (COLUMNS - 1)))
-#define SLOTS (16u << COLUMN_BITS)
+#define COLUMNS (1u << NVI_VMCS_COLUMN_BITS)
 
 static const struct nvirt_vmcs_field_info rows[NVIRT_VMCS_FIELD_COUNT + 1] = {
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
@@ -26,10 +20,29 @@ static const struct nvirt_vmcs_field_info rows[NVIRT_VMCS_FIELD_COUNT + 1] = {
 #include <nvirt/vmcs_fields.def>
     {"?", 0xFFFF, 0, 0, 0}};
 
-/* Field plus one by slot; 0 where there is no field. */
-static const uint8_t fields_by_slot[SLOTS] = {
+const uint16_t nvi_vmcs_encodings[NVIRT_VMCS_FIELD_COUNT] = {
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) encoding,
+#include <nvirt/vmcs_fields.def>
+};
+
+#define WIDTH_MASK(encoding)                                                                       \
+    (ENCODING_WIDTH(encoding) == NVIRT_VMCS_WIDTH_16   ? NVIRT_BITS(15, 0)                          \
+     : ENCODING_WIDTH(encoding) == NVIRT_VMCS_WIDTH_32 ? NVIRT_BITS(31, 0)                          \
+                                                       : ~UINT64_C(0))
+
+const uint64_t nvi_vmcs_masks[NVIRT_VMCS_FIELD_COUNT] = {
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) WIDTH_MASK(encoding),
+#include <nvirt/vmcs_fields.def>
+};
+
+const uint8_t nvi_vmcs_groups[NVIRT_VMCS_FIELD_COUNT] = {
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate) NVIRT_VMCS_GROUP_##group,
+#include <nvirt/vmcs_fields.def>
+};
+
+const uint8_t nvi_vmcs_fields_by_slot[NVI_VMCS_SLOTS] = {
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
-    [SLOT(encoding)] = NVIRT_VMCS_##NAME + 1,
+    [NVI_VMCS_SLOT(encoding)] = NVIRT_VMCS_##NAME + 1,
 #include <nvirt/vmcs_fields.def>
 };
 
@@ -40,7 +53,7 @@ static const uint8_t fields_by_slot[SLOTS] = {
                         "row " #NAME " disagrees with its encoding");
 #include <nvirt/vmcs_fields.def>
 
-NVIRT_STATIC_ASSERT(NVIRT_VMCS_FIELD_COUNT < 256, "fields_by_slot holds bytes");
+NVIRT_STATIC_ASSERT(NVIRT_VMCS_FIELD_COUNT < 256, "nvi_vmcs_fields_by_slot holds bytes");
 
 const struct nvirt_vmcs_field_info *nvirt_vmcs_info(enum nvirt_vmcs_field field)
 {
@@ -70,22 +83,13 @@ enum nvirt_vmcs_kind nvirt_vmcs_field_kind(enum nvirt_vmcs_field field)
 
 uint64_t nvirt_vmcs_truncate(enum nvirt_vmcs_field field, uint64_t value)
 {
-    switch (nvirt_vmcs_field_width(field)) {
-    case NVIRT_VMCS_WIDTH_16:
-        return value & NVIRT_BITS(15, 0);
-    case NVIRT_VMCS_WIDTH_32:
-        return value & NVIRT_BITS(31, 0);
-    case NVIRT_VMCS_WIDTH_64:
-    case NVIRT_VMCS_WIDTH_NATURAL:
-    default:
-        return value;
-    }
+    return (uint32_t)field < NVIRT_VMCS_FIELD_COUNT ? value & nvi_vmcs_masks[field] : value;
 }
 
 bool nvirt_vmcs_lookup(uint64_t encoding, enum nvirt_vmcs_field *field, bool *high)
 {
     bool wants_high = (encoding & ENCODING_HIGH) != 0;
-    uint32_t slot = (uint32_t)SLOT(encoding);
+    uint32_t slot = NVI_VMCS_SLOT(encoding);
     uint32_t found;
 
     if ((encoding & ENCODING_RESERVED) != 0 || ENCODING_INDEX(encoding) >= COLUMNS) {
@@ -94,8 +98,8 @@ bool nvirt_vmcs_lookup(uint64_t encoding, enum nvirt_vmcs_field *field, bool *hi
     if (wants_high && ENCODING_WIDTH(encoding) != NVIRT_VMCS_WIDTH_64) {
         return false;
     }
-    /* SLOT() masks each part, so the index stays inside the table whatever is guessed above. */
-    found = fields_by_slot[slot];
+    /* The slot has each part masked, so the index stays inside the table whatever is guessed above. */
+    found = nvi_vmcs_fields_by_slot[slot];
     if (found == 0) {
         return false;
     }
@@ -174,6 +178,54 @@ bool nvirt_vmcs_field_exists(const struct nvirt_vmx_caps *caps, enum nvirt_vmcs_
     gate = &gates[rows[field].gate];
     return is_allowed(caps, gate->word, gate->mask) ||
            is_allowed(caps, gate->other, gate->other_mask);
+}
+
+/* The control words of capability MSRs that have two, and those that have one. */
+static void forbid(struct nvirt_vmx_caps *caps, uint32_t word, uint64_t mask)
+{
+    switch (word) {
+    case WORD_PIN:
+        caps->pin &= ~(mask << 32);
+        caps->true_pin &= ~(mask << 32);
+        break;
+    case WORD_PROC:
+        caps->proc &= ~(mask << 32);
+        caps->true_proc &= ~(mask << 32);
+        break;
+    case WORD_PROC2:
+        caps->proc2 &= ~(mask << 32);
+        break;
+    case WORD_PROC3:
+        caps->proc3 &= ~mask;
+        break;
+    case WORD_EXIT:
+        caps->exit &= ~(mask << 32);
+        caps->true_exit &= ~(mask << 32);
+        break;
+    case WORD_EXIT2:
+        caps->exit2 &= ~mask;
+        break;
+    case WORD_ENTRY:
+        caps->entry &= ~(mask << 32);
+        caps->true_entry &= ~(mask << 32);
+        break;
+    case WORD_VMFUNC:
+        caps->vmfunc &= ~mask;
+        break;
+    default:
+        break;
+    }
+}
+
+void nvi_vmcs_withdraw(struct nvirt_vmx_caps *caps, enum nvirt_vmcs_field field)
+{
+    const struct gate *gate = &gates[rows[field].gate];
+
+    forbid(caps, gate->word, gate->mask);
+    forbid(caps, gate->other, gate->other_mask);
+    if (((caps->pin >> 32) & NVIRT_VMX_PIN_PREEMPTION_TIMER) == 0) {
+        forbid(caps, WORD_EXIT, NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER);
+    }
 }
 
 bool nvirt_vmx_caps_msr(const struct nvirt_vmx_caps *caps, uint32_t msr, uint64_t *value)

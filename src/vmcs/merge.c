@@ -8,6 +8,8 @@
 
 #include <nvirt/x86.h>
 
+#include "vmcs/tsc.h"
+
 /* ---- the allow-lists ---- */
 
 #define PIN_FROM_12                                                                                \
@@ -30,15 +32,18 @@
 
 #define PROC2_EXITS                                                                                \
     (NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_RDRAND |          \
-     NVIRT_VMX_PROC2_RDSEED)
+     NVIRT_VMX_PROC2_RDSEED | NVIRT_VMX_PROC2_PAUSE_LOOP | NVIRT_VMX_PROC2_ENCLS |                 \
+     NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
 /* Enables belong to the level that runs: without L1's, the instruction is #UD in L2. */
 #define PROC2_FROM_12                                                                              \
-    (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_UNRESTRICTED)
+    (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_XSAVES |     \
+     NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_VMFUNC |       \
+     NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |     \
+     NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS | NVIRT_VMX_PROC2_MODE_EXECUTE)
 /* Exits of instructions and events that L1 knows nothing of, and how PASIDs and traces are kept. */
 #define PROC2_FROM_01                                                                              \
-    (PROC2_EXITS | NVIRT_VMX_PROC2_PAUSE_LOOP | NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_ENCLV |    \
-     NVIRT_VMX_PROC2_PCONFIG | NVIRT_VMX_PROC2_PASID | NVIRT_VMX_PROC2_CONCEAL_PT |                \
-     NVIRT_VMX_PROC2_BUS_LOCK | NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT)
+    (PROC2_EXITS | NVIRT_VMX_PROC2_PASID | NVIRT_VMX_PROC2_CONCEAL_PT | NVIRT_VMX_PROC2_BUS_LOCK | \
+     NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT)
 
 /* The host side of an exit is L0's alone. */
 #define EXIT_FROM_01                                                                               \
@@ -88,13 +93,16 @@ uint64_t nvi_vmx_l0_may_control(const struct nvirt_vmx_caps *cpu,
         return (cpu->proc2 & NVIRT_BITS(31, 0)) | PROC2_OF_L1 | PROC2_FROM_01;
     case NVIRT_VMCS_EXIT_CONTROLS:
         return NVIRT_VMX_EXIT_CTL_DEFAULT1 | required(cpu, cpu->exit, cpu->true_exit) |
-               EXIT_OF_L1 | EXIT_ALWAYS | EXIT_FROM_01;
+               EXIT_OF_L1 | EXIT_ALWAYS |
+               (EXIT_FROM_01 & ~(offer->exit >> 32 & NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL));
     case NVIRT_VMCS_ENTRY_CONTROLS:
         return NVIRT_VMX_ENTRY_CTL_DEFAULT1 | required(cpu, cpu->entry, cpu->true_entry) |
-               ENTRY_FROM_12 | ENTRY_ALWAYS | ENTRY_FROM_01;
+               ENTRY_FROM_12 | ENTRY_ALWAYS | (ENTRY_FROM_01 & ~(offer->entry >> 32));
     case NVIRT_VMCS_PROC3_CONTROLS:
     case NVIRT_VMCS_EXIT2_CONTROLS:
     case NVIRT_VMCS_VMFUNC_CONTROLS:
+    /* Whose an exit of XSAVES is could not be told without IA32_XSS, were there two bitmaps. */
+    case NVIRT_VMCS_XSS_EXIT_BITMAP:
         return 0;
     default:
         return ~UINT64_C(0);
@@ -127,6 +135,19 @@ static void merge_pin(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
         pin01 |= in->vmcs01->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS;
     }
     out->pin_controls = required(in->cpu, in->cpu->pin, in->cpu->true_pin) | pin12 | pin01;
+    if (in->posted_descriptor != 0) {
+        out->pin_controls |= NVIRT_VMX_PIN_POSTED_INTERRUPTS;
+        out->posted_descriptor = in->posted_descriptor;
+        out->posted_vector = in->vmcs12->posted_vector;
+    }
+}
+
+bool nvi_vmx_hardware_may_post(const struct nvirt_vmx_caps *cpu, const struct nvirt_vmcs *vmcs12,
+                               const struct nvirt_vmcs *vmcs01)
+{
+    return (vmcs12->pin_controls & NVIRT_VMX_PIN_POSTED_INTERRUPTS) != 0 &&
+           (cpu->pin >> 32 & NVIRT_VMX_PIN_POSTED_INTERRUPTS) != 0 &&
+           (vmcs01->pin_controls & NVIRT_VMX_PIN_EXT_INT) == 0;
 }
 
 static void merge_io(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
@@ -149,6 +170,22 @@ static void merge_io(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
     }
 }
 
+/* With a TPR shadow CR8 of L2 is a byte of L1's, and no business of L0's. Without, it is the TPR of
+ * L1, which L0 may keep in memory or want to see changed. */
+static void merge_cr8(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const uint64_t cr8 = NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE;
+
+    if ((in->vmcs12->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
+        out->proc_controls &= ~cr8 | in->vmcs12->proc_controls;
+        out->proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW;
+        out->virtual_apic_addr = in->virtual_apic;
+        out->tpr_threshold = in->vmcs12->tpr_threshold;
+    } else if ((in->vmcs01->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
+        out->proc_controls |= cr8;
+    }
+}
+
 static void merge_proc(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
     const struct nvirt_vmcs *vmcs12 = in->vmcs12;
@@ -158,23 +195,11 @@ static void merge_proc(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out
                          (vmcs12->proc_controls & PROC_FROM_12) |
                          (vmcs01->proc_controls & PROC_FROM_01) | NVIRT_VMX_PROC_SECONDARY;
     /* The capability MSR demands CR3 exiting of a CPU without EPT only; the merge must not lose L0's. */
-    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
-        /* L0 keeps L1's TPR in memory, so CR8 of L2, where L1 lets it through, means that one. */
-        out->proc_controls |= NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE;
-    }
+    merge_cr8(in, out);
     merge_io(in, out);
     if (in->msr_bitmap_to_hardware) {
         out->proc_controls |= NVIRT_VMX_PROC_MSR_BITMAPS;
         out->msr_bitmap = in->msr_bitmap;
-    }
-    out->tsc_offset = 0;
-    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0) {
-        out->proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
-        out->tsc_offset += vmcs01->tsc_offset;
-    }
-    if ((vmcs12->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0) {
-        out->proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
-        out->tsc_offset += vmcs12->tsc_offset;
     }
 }
 
@@ -184,25 +209,54 @@ static uint64_t secondary(const struct nvirt_vmcs *vmcs)
     return (vmcs->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs->proc2_controls : 0;
 }
 
-/* The product is of L0's making, and so is the first offset; the offset of L1, which is not offered
- * scaling, is added to them as it is [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]. */
-static void merge_tsc_scaling(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *out)
+/* L1 scales and offsets the counter that L0 shows it. */
+static void merge_tsc(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
-    if ((vmcs01->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) != 0 &&
-        (secondary(vmcs01) & NVIRT_VMX_PROC2_TSC_SCALING) != 0) {
+    const struct nvi_tsc_view view01 = nvi_tsc_view_of(in->vmcs01);
+    const struct nvi_tsc_view view12 = nvi_tsc_view_of(in->vmcs12);
+    struct nvi_tsc_view view02;
+
+    out->tsc_offset = 0;
+    if (((in->vmcs01->proc_controls | in->vmcs12->proc_controls) & NVIRT_VMX_PROC_TSC_OFFSET) ==
+        0) {
+        return;
+    }
+    view02 = nvi_tsc_compose(&view01, &view12);
+    out->proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    out->tsc_offset = view02.offset;
+    if (view02.multiplier != NVI_TSC_ONE) {
         out->proc2_controls |= NVIRT_VMX_PROC2_TSC_SCALING;
-        out->tsc_multiplier = vmcs01->tsc_multiplier;
+        out->tsc_multiplier = view02.multiplier;
     }
 }
 
-/* What L0's secondary controls take their values from; without the control nobody looks. */
-static void copy_l0_values(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *out)
+/* Leaves of ENCLS, ENCLV and PCONFIG that either level wants. */
+static uint64_t leaves(const struct nvi_vmx_merge_in *in, uint64_t control,
+                       enum nvirt_vmcs_field bitmap)
 {
-    out->ple_gap = vmcs01->ple_gap;
-    out->ple_window = vmcs01->ple_window;
-    out->encls_exit_bitmap = vmcs01->encls_exit_bitmap;
-    out->enclv_exit_bitmap = vmcs01->enclv_exit_bitmap;
-    out->pconfig_exit_bitmap = vmcs01->pconfig_exit_bitmap;
+    uint64_t of12 = (secondary(in->vmcs12) & control) != 0 ? in->vmcs12->field[bitmap] : 0;
+    uint64_t of01 = (secondary(in->vmcs01) & control) != 0 ? in->vmcs01->field[bitmap] : 0;
+
+    return of12 | of01;
+}
+
+/*
+ * What the secondary controls take their values from; without the control nobody looks. The CPU finds
+ * loops for one level: L1's where L1 asks for it, because L0 wants a hint that it may miss, and has
+ * the CPU back at L1's exit as well.
+ */
+static void merge_values(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+    const struct nvirt_vmcs *loops =
+        (secondary(in->vmcs12) & NVIRT_VMX_PROC2_PAUSE_LOOP) != 0 ? in->vmcs12 : vmcs01;
+
+    out->ple_gap = loops->ple_gap;
+    out->ple_window = loops->ple_window;
+    out->encls_exit_bitmap = leaves(in, NVIRT_VMX_PROC2_ENCLS, NVIRT_VMCS_ENCLS_EXIT_BITMAP);
+    out->enclv_exit_bitmap = leaves(in, NVIRT_VMX_PROC2_ENCLV, NVIRT_VMCS_ENCLV_EXIT_BITMAP);
+    out->pconfig_exit_bitmap = leaves(in, NVIRT_VMX_PROC2_PCONFIG, NVIRT_VMCS_PCONFIG_EXIT_BITMAP);
+    out->xss_exit_bitmap = in->vmcs12->xss_exit_bitmap;
     out->low_pasid_directory = vmcs01->low_pasid_directory;
     out->high_pasid_directory = vmcs01->high_pasid_directory;
     out->instruction_timeout = vmcs01->instruction_timeout;
@@ -218,8 +272,17 @@ static void merge_proc2(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
         out->proc2_controls |= NVIRT_VMX_PROC2_VPID;
         out->vpid = in->vpid02;
     }
-    merge_tsc_scaling(in->vmcs01, out);
-    copy_l0_values(in->vmcs01, out);
+    if ((out->proc2_controls & NVIRT_VMX_PROC2_APIC_ACCESSES) != 0) {
+        out->apic_access_addr = in->apic_access;
+    }
+    if ((out->proc2_controls & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) != 0) {
+        out->eoi_exit0 = in->vmcs12->eoi_exit0;
+        out->eoi_exit1 = in->vmcs12->eoi_exit1;
+        out->eoi_exit2 = in->vmcs12->eoi_exit2;
+        out->eoi_exit3 = in->vmcs12->eoi_exit3;
+    }
+    merge_tsc(in, out);
+    merge_values(in, out);
 }
 
 /* [SDM 3C "Exception Bitmap"]: a page fault exits if bit 14 is set and the error code matches, or
@@ -244,6 +307,17 @@ static void merge_exceptions(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
     }
 }
 
+/* A bit that only L0 owns reads as L1 set it in the register; CD and NW, which an entry does not
+ * load, as L1 sees them in its own. */
+static void merge_cr_shadows(const struct nvirt_vmcs *vmcs12, const struct nvirt_vmcs *vmcs01,
+                             struct nvirt_vmcs *out)
+{
+    out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) |
+                      (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~vmcs12->cr0_mask);
+    out->cr4_shadow =
+        (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
+}
+
 /*
  * CR0 and CR4 of L2. What L0 owns for the sake of VMX operation alone (the fixed bits, VMXE) needs no
  * intercept while L2 runs: non-root operation refuses to change those bits by itself, with the #GP
@@ -258,12 +332,7 @@ static void merge_cr(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 
     out->cr0_mask = vmcs12->cr0_mask | cr0_l0;
     out->cr4_mask = vmcs12->cr4_mask | cr4_l0;
-    /* A bit that only L0 owns reads as L1 set it in the register; CD and NW, which an entry does
-     * not load, as L1 sees them in its own. */
-    out->cr0_shadow = (vmcs12->cr0_shadow & vmcs12->cr0_mask) |
-                      (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~vmcs12->cr0_mask);
-    out->cr4_shadow =
-        (vmcs12->cr4_shadow & vmcs12->cr4_mask) | (vmcs12->guest_cr4 & ~vmcs12->cr4_mask);
+    merge_cr_shadows(vmcs12, vmcs01, out);
     /* A target lets MOV to CR3 pass: not where L0 wants to see them all. L1's targets are then
      * looked at when the exit is. */
     out->cr3_target_count = (vmcs01->proc_controls & NVIRT_VMX_PROC_CR3_LOAD) != 0
@@ -305,7 +374,7 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
     out->entry_msr_load_count = vmcs01->entry_msr_load_count;
 }
 
-/* Unrolled from the table: the copies are on the path of every nested entry. */
+/* Unrolled from the table. */
 static void copy_host_state(const struct nvirt_vmcs *from, struct nvirt_vmcs *to)
 {
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
@@ -341,31 +410,57 @@ static uint64_t entry_efer(const struct nvirt_vmcs *vmcs12, const struct nvirt_v
     return (vmcs12->guest_cr0 & NVIRT_CR0_PG) != 0 ? efer & ~NVIRT_EFER_LME : efer;
 }
 
-void nvi_vmx_merge_l0_state(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *vmcs02)
-{
-    if ((vmcs01->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
-        vmcs02->guest_preemption_timer = vmcs01->guest_preemption_timer;
-    }
-    if ((vmcs01->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) != 0) {
-        vmcs02->guest_perf_global = vmcs01->guest_perf_global;
-    }
-}
-
-static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+/* The bits that the host keeps for itself have the host's value at both levels. */
+static void merge_cr_state(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
     const struct nvirt_vmcs *vmcs12 = in->vmcs12;
     const struct nvirt_vmcs *vmcs01 = in->vmcs01;
     uint64_t cr0_l0 = vmcs01->cr0_mask & ~in->cpu->cr0_fixed0;
     uint64_t cr4_l0 = vmcs01->cr4_mask & ~(in->cpu->cr4_fixed0 | NVIRT_CR4_VMXE);
 
-    copy_guest_state(vmcs12, out);
-    out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
-    nvi_vmx_merge_l0_state(vmcs01, out);
-    /* The bits that the host keeps for itself have the host's value at both levels. */
     out->guest_cr0 = (nvi_vmx_cr0_before_l2(vmcs12, vmcs01) & ~cr0_l0) |
                      (vmcs01->guest_cr0 & cr0_l0);
     out->guest_cr4 = (vmcs12->guest_cr4 & ~cr4_l0) | (vmcs01->guest_cr4 & cr4_l0);
     out->guest_efer = entry_efer(vmcs12, vmcs01);
+}
+
+static void merge_event(const struct nvirt_vmcs *vmcs12, struct nvirt_vmcs *out)
+{
+    out->entry_interruption = vmcs12->entry_interruption;
+    out->entry_error_code = vmcs12->entry_error_code;
+    out->entry_insn_length = vmcs12->entry_insn_length;
+}
+
+void nvi_vmx_merge_flow(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+
+    vmcs02->guest_rip = vmcs12->guest_rip;
+    vmcs02->guest_rsp = vmcs12->guest_rsp;
+    vmcs02->guest_rflags = vmcs12->guest_rflags;
+    vmcs02->guest_interruptibility = vmcs12->guest_interruptibility;
+    vmcs02->guest_activity = vmcs12->guest_activity;
+    vmcs02->guest_pending_debug = vmcs12->guest_pending_debug;
+    merge_cr_state(in, vmcs02);
+    merge_cr_shadows(vmcs12, in->vmcs01, vmcs02);
+    merge_event(vmcs12, vmcs02);
+}
+
+static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *vmcs12 = in->vmcs12;
+    const struct nvirt_vmcs *vmcs01 = in->vmcs01;
+
+    copy_guest_state(vmcs12, out);
+    out->vmcs_link = NVIRT_VMX_NO_VMCS_LINK;
+    /* What belongs to controls of L0's: its timer, its way of counting. */
+    if ((vmcs01->pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {
+        out->guest_preemption_timer = vmcs01->guest_preemption_timer;
+    }
+    if ((vmcs01->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) != 0) {
+        out->guest_perf_global = vmcs01->guest_perf_global;
+    }
+    merge_cr_state(in, out);
     if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_PAT) == 0) {
         out->guest_pat = vmcs01->guest_pat;
     }
@@ -379,9 +474,7 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
         out->guest_pdpte2 = in->pdpte[2];
         out->guest_pdpte3 = in->pdpte[3];
     }
-    out->entry_interruption = vmcs12->entry_interruption;
-    out->entry_error_code = vmcs12->entry_error_code;
-    out->entry_insn_length = vmcs12->entry_insn_length;
+    merge_event(vmcs12, out);
 }
 
 void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)

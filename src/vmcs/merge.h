@@ -26,6 +26,9 @@ struct nvi_vmx_merge_in {
     uint64_t io_bitmap_b;
     bool msr_bitmap_to_hardware; /**< A merged bitmap page stands ready. */
     uint64_t msr_bitmap;
+    uint64_t virtual_apic;       /**< With a TPR shadow of L1's: its page, pinned, or one for it. */
+    uint64_t apic_access;        /**< With virtualized APIC accesses of L1's: likewise. */
+    uint64_t posted_descriptor;  /**< L1's, pinned, for hardware to process; 0: nvirt does, if anybody. */
     bool pdptes_loaded;         /**< L2 uses PAE paging without EPT12: nvirt read its PDPTEs. */
     uint64_t pdpte[4];
 };
@@ -33,8 +36,8 @@ struct nvi_vmx_merge_in {
 /**
  * What a word of controls of vmcs01 may have: all that vmcs02 carries, that has its counterpart
  * there, or that is about L1 alone. Any other bit would be an intercept or a switch of state that
- * is lost while L2 runs, so the host is refused it.
- * @return the bits; all ones for a field that is no word of controls.
+ * is lost while L2 runs, so the host is refused it. The XSS-exiting bitmap counts as such a word.
+ * @return the bits; all ones for any other field.
  */
 uint64_t nvi_vmx_l0_may_control(const struct nvirt_vmx_caps *cpu,
                                 const struct nvirt_vmx_caps *offer, enum nvirt_vmcs_field field);
@@ -45,9 +48,16 @@ static inline bool nvi_vmx_is_l2_state(enum nvirt_vmcs_field field, enum nvirt_v
 {
     return (gate == NVIRT_VMCS_GATE_ALWAYS || gate == NVIRT_VMCS_GATE_GUEST_PAT ||
             gate == NVIRT_VMCS_GATE_GUEST_EFER || gate == NVIRT_VMCS_GATE_EPT ||
-            gate == NVIRT_VMCS_GATE_PREEMPTION) &&
+            gate == NVIRT_VMCS_GATE_PREEMPTION || gate == NVIRT_VMCS_GATE_VID) &&
            field != NVIRT_VMCS_GUEST_SMBASE;
 }
+
+/**
+ * True for guest state that an exit saves into vmcs12 as it is, and that nothing but L1's own VMREAD
+ * and an entry that changes more than the flow of L2 looks at: it may stay in vmcs02 until then.
+ * DR7, IA32_DEBUGCTL and IA32_PAT are such only where the exit saves them.
+ */
+bool nvi_vmx_is_saved_lazily(enum nvirt_vmcs_field field);
 
 /** CR0 that L1 means L2 to begin with: vmcs12's but for ET, CD and NW, which an entry leaves as L1
  *  has them [SDM 3C "Loading Guest Control Registers, Debug Registers, and MSRs"]. */
@@ -70,16 +80,29 @@ bool nvi_vmx_l0_wants_no_port(const struct nvirt_vmcs *vmcs01);
  */
 void nvi_vmx_merge(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
 
-/** Guest state that belongs to controls of L0's: its timer, its way of counting. */
-void nvi_vmx_merge_l0_state(const struct nvirt_vmcs *vmcs01, struct nvirt_vmcs *vmcs02);
+/**
+ * The part of nvi_vmx_merge() for an entry after which most of vmcs02 stays as the last exit left
+ * it: CR0, CR4 and their shadows, EFER, what the flow of L2 is, and the event. Nothing else is
+ * written.
+ */
+void nvi_vmx_merge_flow(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
+
+/** True when hardware may process L1's posted interrupts: where interrupts are L1's own, a vector means
+ *  to hardware what it means to L1. */
+bool nvi_vmx_hardware_may_post(const struct nvirt_vmx_caps *cpu, const struct nvirt_vmcs *vmcs12,
+                               const struct nvirt_vmcs *vmcs01);
 
 /** Builds only controls and host state (after L0 changed its wants while L2 runs). */
 void nvi_vmx_merge_controls(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02);
 
 /**
  * Saves L2's state into vmcs12 as a VM exit does [SDM 3C "Saving Guest State"], with the changes
- * that the exit makes to VM-entry control fields. Exit-information fields are not touched.
+ * that the exit makes to VM-entry control fields, but for the fields of nvi_vmx_is_saved_lazily().
+ * Exit-information fields are not touched.
  */
+void nvi_vmx_save_flow(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12);
+
+/** The same with all fields: everything in @p vmcs02 is known. */
 void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12);
 
 /** What an exit tells L1: the read-only fields of vmcs12. */
@@ -134,6 +157,7 @@ enum nvi_vmx_owner {
     NVI_VMX_OWNER_L1,     /**< Reflect it. */
     NVI_VMX_OWNER_L0,     /**< The host's, on behalf of the level that runs. */
     NVI_VMX_OWNER_TABLES, /**< An EPT violation or misconfiguration: second-stage code decides. */
+    NVI_VMX_OWNER_POSTED, /**< A notification of L1's posted interrupts: to be processed, no exit. */
     NVI_VMX_OWNER_LOOKUP  /**< L1's if any of the bits named in *lookup is set in L1's memory. */
 };
 
@@ -149,28 +173,73 @@ struct nvi_vmx_owner_in {
     const struct nvirt_vmcs *vmcs01;
     uint32_t reason;       /**< Basic exit reason (bits 15:0). */
     uint64_t qualification;
-    uint32_t interruption; /**< For reason 0. */
+    uint32_t interruption; /**< For reason 0; for reason 1 where vmcs12 processes posted interrupts. */
     uint32_t interruption_error;
     const struct nvirt_gprs *gprs; /**< L2's, for MOV CR and the MSR index. */
     uint64_t rsp;          /**< L2's RSP, for MOV CR from it. */
+    uint64_t encoding;     /**< Of the field that VMREAD or VMWRITE names, in the width of L2's mode. */
 };
+
+/** True when an external interrupt with @p vector that L1 takes is the notification of its posted
+ *  interrupts while this vmcs12 runs [SDM 3C "Posted-Interrupt Processing"]. */
+static inline bool nvi_vmx_is_notification(const struct nvirt_vmcs *vmcs12, uint8_t vector)
+{
+    return (vmcs12->pin_controls & NVIRT_VMX_PIN_POSTED_INTERRUPTS) != 0 &&
+           vmcs12->posted_vector == vector;
+}
 
 /** @param lookup written when the answer is NVI_VMX_OWNER_LOOKUP. */
 enum nvi_vmx_owner nvi_vmx_exit_owner(const struct nvi_vmx_owner_in *in,
                                       struct nvi_vmx_lookup *lookup);
 
 /**
- * MSRs whose accesses by L2 may reach hardware when neither level wants them: for each, L1's bitmap
- * bit is re-read at every entry. All others always exit. 0 ends the list.
+ * MSRs whose accesses by L2 may reach hardware when neither level wants them. All others always
+ * exit. 0 ends the list.
  */
 extern const uint32_t nvi_vmx_passable_msrs[];
 
+/** A byte of an MSR bitmap that has bits of passable MSRs: of reads here, of writes 2048 further. */
+struct nvi_vmx_msr_byte {
+    uint16_t offset;
+    uint8_t fixed; /**< Bits that always intercept. */
+};
+
+/** How many bytes the list touches at most. */
+#define NVI_VMX_MSR_BYTES 8u
+
+/** The bytes of nvi_vmx_passable_msrs[]. @return how many. */
+uint32_t nvi_vmx_passable_bytes(struct nvi_vmx_msr_byte bytes[NVI_VMX_MSR_BYTES]);
+
 /**
- * Merges the bits of one passable MSR: @p l1_read_bit and @p l1_write_bit are L1's intercepts;
- * L0's come from @p l0_bitmap (null: L0 intercepts all MSRs).
+ * Merges those bytes: vmcs02's bitmap intercepts what either level does and every MSR that may not
+ * pass. L1 may rewrite its bitmap at any time and without a word: each of its bytes is read once.
+ * @param bitmap02 of L2; its other bytes are all ones already, or become so.
+ * @param l0_bitmap null: L0 intercepts all MSRs.
+ * @param l1_bitmap null: there is no memory behind L1's, which reads as all ones.
  */
-void nvi_vmx_msr_bitmap_set(uint8_t *bitmap02, const uint8_t *l0_bitmap, uint32_t msr,
-                            bool l1_read_bit, bool l1_write_bit);
+void nvi_vmx_msr_bitmap_merge(const struct nvi_vmx_msr_byte *bytes, uint32_t count,
+                              uint8_t *bitmap02, const uint8_t *l0_bitmap,
+                              const uint8_t *l1_bitmap);
+
+/** MSRs of the x2APIC, for which an MSR bitmap has this byte of reads, and 31 more. */
+#define NVI_VMX_X2APIC_BYTE (NVIRT_MSR_X2APIC_FIRST / 8u)
+#define NVI_VMX_X2APIC_BYTES 32u
+
+/**
+ * True when hardware with secondary controls @p proc2 carries out an access of L2's to @p msr on the
+ * virtual-APIC page [SDM 3C "Virtualizing MSR-Based APIC Accesses"]. All other accesses to MSRs of the
+ * x2APIC that a bitmap lets pass are to the APIC of the CPU itself.
+ */
+bool nvi_vmx_x2apic_is_virtual(uint64_t proc2, uint32_t msr, bool write);
+
+/**
+ * The part of vmcs02's bitmap about the x2APIC: an MSR passes where hardware virtualizes the access
+ * and L1 does not intercept it. L0's bitmap is about the APIC of L1, which such an access does not reach.
+ * Bits of L1's are read once.
+ * @param proc2 secondary controls of vmcs02. @param l1_bitmap null: reads as all ones.
+ */
+void nvi_vmx_x2apic_bitmap_merge(uint64_t proc2, uint8_t *bitmap02,
+                                 const volatile uint8_t *l1_bitmap);
 
 /** Byte offset and mask of an MSR's read bit in an MSR bitmap; write bits are 2048 bytes later.
  * @return false for an MSR outside both ranges, which always exits [SDM 3C "MSR-Bitmap Address"]. */

@@ -7,6 +7,8 @@
 
 #include <nvirt/x86.h>
 
+#include "vmcs/vmcs_internal.h"
+
 enum rule_kind {
     UNKNOWN = 0, /* No row: a reason nvirt does not offer. It stays with L0. */
     ALWAYS_L1,
@@ -47,9 +49,9 @@ static const struct rule rules[NVIRT_VMX_EXIT_REASON_LIMIT] = {
     [NVIRT_VMX_EXIT_VMLAUNCH] = {ALWAYS_L1, 0},
     [NVIRT_VMX_EXIT_VMPTRLD] = {ALWAYS_L1, 0},
     [NVIRT_VMX_EXIT_VMPTRST] = {ALWAYS_L1, 0},
-    [NVIRT_VMX_EXIT_VMREAD] = {ALWAYS_L1, 0},
+    [NVIRT_VMX_EXIT_VMREAD] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_VMRESUME] = {ALWAYS_L1, 0},
-    [NVIRT_VMX_EXIT_VMWRITE] = {ALWAYS_L1, 0},
+    [NVIRT_VMX_EXIT_VMWRITE] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_VMXOFF] = {ALWAYS_L1, 0},
     [NVIRT_VMX_EXIT_VMXON] = {ALWAYS_L1, 0},
     [NVIRT_VMX_EXIT_INVEPT] = {ALWAYS_L1, 0},
@@ -62,7 +64,11 @@ static const struct rule rules[NVIRT_VMX_EXIT_REASON_LIMIT] = {
     [NVIRT_VMX_EXIT_MWAIT] = {PROC, NVIRT_VMX_PROC_MWAIT},
     [NVIRT_VMX_EXIT_MTF] = {SPECIAL, 0},
     [NVIRT_VMX_EXIT_MONITOR] = {PROC, NVIRT_VMX_PROC_MONITOR},
-    [NVIRT_VMX_EXIT_PAUSE] = {PROC, NVIRT_VMX_PROC_PAUSE},
+    [NVIRT_VMX_EXIT_PAUSE] = {SPECIAL, 0},
+    [NVIRT_VMX_EXIT_TPR_BELOW_THRESHOLD] = {PROC, NVIRT_VMX_PROC_TPR_SHADOW},
+    [NVIRT_VMX_EXIT_APIC_ACCESS] = {PROC2, NVIRT_VMX_PROC2_APIC_ACCESSES},
+    [NVIRT_VMX_EXIT_VIRTUALIZED_EOI] = {PROC2, NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS},
+    [NVIRT_VMX_EXIT_APIC_WRITE] = {PROC2, NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC},
     [NVIRT_VMX_EXIT_GDTR_IDTR] = {PROC2, NVIRT_VMX_PROC2_DESCRIPTOR_TABLE},
     [NVIRT_VMX_EXIT_LDTR_TR] = {PROC2, NVIRT_VMX_PROC2_DESCRIPTOR_TABLE},
     [NVIRT_VMX_EXIT_EPT_VIOLATION] = {TABLES, 0},
@@ -71,9 +77,24 @@ static const struct rule rules[NVIRT_VMX_EXIT_REASON_LIMIT] = {
     [NVIRT_VMX_EXIT_WBINVD] = {PROC2, NVIRT_VMX_PROC2_WBINVD},
     [NVIRT_VMX_EXIT_XSETBV] = {ALWAYS_L1, 0},
     [NVIRT_VMX_EXIT_RDRAND] = {PROC2, NVIRT_VMX_PROC2_RDRAND},
+    /* Those that are not carried out: vmx_vmfunc.c. */
+    [NVIRT_VMX_EXIT_VMFUNC] = {PROC2, NVIRT_VMX_PROC2_VMFUNC},
     [NVIRT_VMX_EXIT_RDSEED] = {PROC2, NVIRT_VMX_PROC2_RDSEED},
     [NVIRT_VMX_EXIT_INVPCID] = {PROC, NVIRT_VMX_PROC_INVLPG},
+    [NVIRT_VMX_EXIT_ENCLS] = {SPECIAL, 0},
+    [NVIRT_VMX_EXIT_ENCLV] = {SPECIAL, 0},
+    [NVIRT_VMX_EXIT_PCONFIG] = {SPECIAL, 0},
+    /* L0 has no XSS-exiting bitmap: nvi_vmx_l0_may_control(). */
+    [NVIRT_VMX_EXIT_XSAVES] = {PROC2, NVIRT_VMX_PROC2_XSAVES},
+    [NVIRT_VMX_EXIT_XRSTORS] = {PROC2, NVIRT_VMX_PROC2_XSAVES},
+    [NVIRT_VMX_EXIT_UMWAIT] = {PROC, NVIRT_VMX_PROC_RDTSC},
+    [NVIRT_VMX_EXIT_TPAUSE] = {PROC, NVIRT_VMX_PROC_RDTSC},
 };
+
+static uint64_t secondary(const struct nvirt_vmcs *vmcs12)
+{
+    return (vmcs12->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs12->proc2_controls : 0;
+}
 
 static enum nvi_vmx_owner l1_if(bool wanted)
 {
@@ -103,6 +124,21 @@ static enum nvi_vmx_owner exception_owner(const struct nvi_vmx_owner_in *in)
     }
     return l1_if(wants_exception(in->vmcs12, (uint32_t)(in->interruption & NVIRT_VMX_INTR_VECTOR),
                                  in->interruption_error));
+}
+
+/* Interrupts that L0 wants are L0's; whether L1 is to have one is the host's to say. The others are L1's:
+ * with the vector of its notifications, acknowledged at the exit, they are no exit for it. */
+static enum nvi_vmx_owner interrupt_owner(const struct nvi_vmx_owner_in *in)
+{
+    uint8_t vector = (uint8_t)(in->interruption & NVIRT_VMX_INTR_VECTOR);
+
+    if ((in->vmcs01->pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0) {
+        return NVI_VMX_OWNER_L0;
+    }
+    return (in->interruption & NVIRT_VMX_INTR_VALID) != 0 &&
+                   nvi_vmx_is_notification(in->vmcs12, vector)
+               ? NVI_VMX_OWNER_POSTED
+               : NVI_VMX_OWNER_L1;
 }
 
 /* By the control, or by injection of a pending MTF event. What is neither is L0's single step. */
@@ -243,9 +279,50 @@ static enum nvi_vmx_owner msr_owner(const struct nvi_vmx_owner_in *in, bool writ
     if (!nvi_vmx_msr_bitmap_bit(msr, &byte, &lookup->mask[0])) {
         return NVI_VMX_OWNER_L1;
     }
+    if (nvi_vmx_x2apic_is_virtual(nvi_vmx_proc2(in->vmcs12), msr, write)) {
+        /* It would have passed but for L1's bit. A second look could differ, and the access would go
+         * to L1's own APIC. */
+        return NVI_VMX_OWNER_L1;
+    }
     lookup->byte[0] = (in->vmcs12->msr_bitmap & NVIRT_PAGE_MASK) + byte + (write ? 2048u : 0u);
     lookup->count = 1;
     return NVI_VMX_OWNER_LOOKUP;
+}
+
+/* [SDM 3C "Instructions That Cause VM Exits Conditionally"]: a bitmap has a bit for each value of 15
+ * bits; what is wider than that always exits. */
+static enum nvi_vmx_owner vmcs_access_owner(const struct nvi_vmx_owner_in *in, uint64_t bitmap,
+                                            struct nvi_vmx_lookup *lookup)
+{
+    if ((secondary(in->vmcs12) & NVIRT_VMX_PROC2_VMCS_SHADOWING) == 0 || in->encoding >> 15 != 0) {
+        return NVI_VMX_OWNER_L1;
+    }
+    lookup->byte[0] = (bitmap & NVIRT_PAGE_MASK) + (in->encoding >> 3);
+    lookup->mask[0] = (uint8_t)(1u << (in->encoding & 7u));
+    lookup->count = 1;
+    return NVI_VMX_OWNER_LOOKUP;
+}
+
+/*
+ * PAUSE itself, or a loop of it [SDM 3C "Instructions That Cause VM Exits Conditionally"]. Where L0
+ * has every PAUSE exit the CPU looks for no loops, and none is reported.
+ */
+static enum nvi_vmx_owner pause_owner(const struct nvi_vmx_owner_in *in)
+{
+    return l1_if((in->vmcs12->proc_controls & NVIRT_VMX_PROC_PAUSE) != 0 ||
+                 ((secondary(in->vmcs12) & NVIRT_VMX_PROC2_PAUSE_LOOP) != 0 &&
+                  (in->vmcs01->proc_controls & NVIRT_VMX_PROC_PAUSE) == 0));
+}
+
+/* A leaf function that EAX names: bit 63 of the bitmap stands for all from 63 on
+ * [SDM 3C "ENCLS-Exiting Bitmap", "ENCLV-Exiting Bitmap", "PCONFIG-Exiting Bitmap"]. */
+static enum nvi_vmx_owner leaf_owner(const struct nvi_vmx_owner_in *in, uint64_t control,
+                                     uint64_t bitmap)
+{
+    uint32_t leaf = (uint32_t)in->gprs->r[NVIRT_RAX];
+
+    return l1_if((secondary(in->vmcs12) & control) != 0 &&
+                 (bitmap >> (leaf < 63 ? leaf : 63) & 1u) != 0);
 }
 
 static enum nvi_vmx_owner special_owner(const struct nvi_vmx_owner_in *in,
@@ -255,23 +332,30 @@ static enum nvi_vmx_owner special_owner(const struct nvi_vmx_owner_in *in,
     case NVIRT_VMX_EXIT_EXCEPTION_NMI:
         return exception_owner(in);
     case NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT:
-        return l1_if((in->vmcs01->pin_controls & NVIRT_VMX_PIN_EXT_INT) == 0);
+        return interrupt_owner(in);
     case NVIRT_VMX_EXIT_CR_ACCESS:
         return cr_owner(in);
     case NVIRT_VMX_EXIT_IO:
         return io_owner(in, lookup);
     case NVIRT_VMX_EXIT_MTF:
         return l1_if(wants_mtf(in->vmcs12));
+    case NVIRT_VMX_EXIT_PAUSE:
+        return pause_owner(in);
+    case NVIRT_VMX_EXIT_ENCLS:
+        return leaf_owner(in, NVIRT_VMX_PROC2_ENCLS, in->vmcs12->encls_exit_bitmap);
+    case NVIRT_VMX_EXIT_ENCLV:
+        return leaf_owner(in, NVIRT_VMX_PROC2_ENCLV, in->vmcs12->enclv_exit_bitmap);
+    case NVIRT_VMX_EXIT_PCONFIG:
+        return leaf_owner(in, NVIRT_VMX_PROC2_PCONFIG, in->vmcs12->pconfig_exit_bitmap);
+    case NVIRT_VMX_EXIT_VMREAD:
+        return vmcs_access_owner(in, in->vmcs12->vmread_bitmap, lookup);
+    case NVIRT_VMX_EXIT_VMWRITE:
+        return vmcs_access_owner(in, in->vmcs12->vmwrite_bitmap, lookup);
     case NVIRT_VMX_EXIT_RDMSR:
         return msr_owner(in, false, lookup);
     default:
         return msr_owner(in, true, lookup);
     }
-}
-
-static uint64_t secondary(const struct nvirt_vmcs *vmcs12)
-{
-    return (vmcs12->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 ? vmcs12->proc2_controls : 0;
 }
 
 enum nvi_vmx_owner nvi_vmx_exit_owner(const struct nvi_vmx_owner_in *in,
@@ -293,7 +377,7 @@ enum nvi_vmx_owner nvi_vmx_exit_owner(const struct nvi_vmx_owner_in *in,
     case PROC:
         return l1_if((in->vmcs12->proc_controls & rule->mask) != 0);
     case PROC2:
-        return l1_if((secondary(in->vmcs12) & rule->mask) != 0);
+        return l1_if((nvi_vmx_proc2(in->vmcs12) & rule->mask) != 0);
     case SPECIAL:
         return special_owner(in, lookup);
     default:
@@ -324,25 +408,108 @@ bool nvi_vmx_msr_bitmap_bit(uint32_t msr, uint32_t *byte, uint8_t *mask)
     return true;
 }
 
-void nvi_vmx_msr_bitmap_set(uint8_t *bitmap02, const uint8_t *l0_bitmap, uint32_t msr,
-                            bool l1_read_bit, bool l1_write_bit)
+uint32_t nvi_vmx_passable_bytes(struct nvi_vmx_msr_byte bytes[NVI_VMX_MSR_BYTES])
 {
-    uint32_t byte;
+    uint32_t count = 0;
+    uint32_t offset;
     uint8_t mask;
-    bool l0_read;
-    bool l0_write;
 
-    if (!nvi_vmx_msr_bitmap_bit(msr, &byte, &mask)) {
+    for (const uint32_t *msr = nvi_vmx_passable_msrs; *msr != 0; msr++) {
+        uint32_t i = 0;
+
+        if (!nvi_vmx_msr_bitmap_bit(*msr, &offset, &mask)) {
+            continue;
+        }
+        while (i < count && bytes[i].offset != offset) {
+            i++;
+        }
+        if (i == NVI_VMX_MSR_BYTES) {
+            continue; /* Exits, as if it were not in the list. */
+        }
+        if (i == count) {
+            bytes[count++] = (struct nvi_vmx_msr_byte){ (uint16_t)offset, 0xFF };
+        }
+        bytes[i].fixed &= (uint8_t)~mask;
+    }
+    return count;
+}
+
+void nvi_vmx_msr_bitmap_merge(const struct nvi_vmx_msr_byte *bytes, uint32_t count,
+                              uint8_t *bitmap02, const uint8_t *l0_bitmap,
+                              const uint8_t *l1_bitmap)
+{
+    bool all = l0_bitmap == NULL || l1_bitmap == NULL;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t reads = bytes[i].offset;
+        uint32_t fixed = bytes[i].fixed;
+
+        /* The index is as wide as a pointer, and the load no volatile one, so that each byte is one
+         * instruction. */
+        if (all) {
+            bitmap02[reads] = 0xFF;
+            bitmap02[reads + 2048u] = 0xFF;
+        } else {
+            bitmap02[reads] =
+                (uint8_t)(fixed | l0_bitmap[reads] |
+                          __atomic_load_n(&l1_bitmap[reads], __ATOMIC_RELAXED));
+            bitmap02[reads + 2048u] =
+                (uint8_t)(fixed | l0_bitmap[reads + 2048u] |
+                          __atomic_load_n(&l1_bitmap[reads + 2048u], __ATOMIC_RELAXED));
+        }
+    }
+}
+
+/* ---- x2APIC ---- */
+
+bool nvi_vmx_x2apic_is_virtual(uint64_t proc2, uint32_t msr, bool write)
+{
+    if ((proc2 & NVIRT_VMX_PROC2_X2APIC) == 0 || msr < NVIRT_MSR_X2APIC_FIRST ||
+        msr > NVIRT_MSR_X2APIC_LAST) {
+        return false;
+    }
+    if (msr == NVIRT_MSR_X2APIC_TPR) {
+        return true;
+    }
+    if (!write) {
+        return (proc2 & NVIRT_VMX_PROC2_APIC_REGISTERS) != 0;
+    }
+    return (proc2 & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) != 0 &&
+           (msr == NVIRT_MSR_X2APIC_EOI || msr == NVIRT_MSR_X2APIC_SELF_IPI);
+}
+
+/* The byte of @msr: its bit as L1 has it if hardware virtualizes the access, and the others closed. */
+static void open_one(uint64_t proc2, uint32_t msr, bool write, uint8_t *bitmap02,
+                     const volatile uint8_t *l1_bitmap)
+{
+    uint32_t byte = msr / 8 + (write ? 2048u : 0u);
+    uint32_t bit = 1u << (msr & 7u);
+
+    if (nvi_vmx_x2apic_is_virtual(proc2, msr, write)) {
+        bitmap02[byte] = (uint8_t)(bitmap02[byte] & (~bit | l1_bitmap[byte]));
+    }
+}
+
+void nvi_vmx_x2apic_bitmap_merge(uint64_t proc2, uint8_t *bitmap02,
+                                 const volatile uint8_t *l1_bitmap)
+{
+    const uint32_t reads = NVI_VMX_X2APIC_BYTE;
+    const uint32_t writes = NVI_VMX_X2APIC_BYTE + 2048u;
+    const uint64_t all = NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS;
+
+    __builtin_memset(bitmap02 + reads, 0xff, NVI_VMX_X2APIC_BYTES);
+    __builtin_memset(bitmap02 + writes, 0xff, NVI_VMX_X2APIC_BYTES);
+    if (l1_bitmap == NULL) {
         return;
     }
-    l0_read = l0_bitmap == NULL || (l0_bitmap[byte] & mask) != 0;
-    l0_write = l0_bitmap == NULL || (l0_bitmap[byte + 2048u] & mask) != 0;
-    bitmap02[byte] = (uint8_t)(bitmap02[byte] | mask);
-    bitmap02[byte + 2048u] = (uint8_t)(bitmap02[byte + 2048u] | mask);
-    if (!l0_read && !l1_read_bit) {
-        bitmap02[byte] = (uint8_t)(bitmap02[byte] & ~mask);
+    if ((proc2 & all) == all) {
+        for (uint32_t i = reads; i < reads + NVI_VMX_X2APIC_BYTES; i++) {
+            bitmap02[i] = l1_bitmap[i];
+        }
+    } else {
+        open_one(proc2, NVIRT_MSR_X2APIC_TPR, false, bitmap02, l1_bitmap);
     }
-    if (!l0_write && !l1_write_bit) {
-        bitmap02[byte + 2048u] = (uint8_t)(bitmap02[byte + 2048u] & ~mask);
-    }
+    open_one(proc2, NVIRT_MSR_X2APIC_TPR, true, bitmap02, l1_bitmap);
+    open_one(proc2, NVIRT_MSR_X2APIC_EOI, true, bitmap02, l1_bitmap);
+    open_one(proc2, NVIRT_MSR_X2APIC_SELF_IPI, true, bitmap02, l1_bitmap);
 }

@@ -14,7 +14,6 @@ static inline bool saved_always(enum nvirt_vmcs_field field)
     switch (field) {
     case NVIRT_VMCS_VMCS_LINK:
     case NVIRT_VMCS_GUEST_SMBASE:
-    case NVIRT_VMCS_GUEST_INTERRUPT_STATUS:
     case NVIRT_VMCS_GUEST_PML_INDEX:
     case NVIRT_VMCS_GUEST_DEBUGCTL:
     case NVIRT_VMCS_GUEST_DR7:
@@ -37,46 +36,76 @@ static bool uses_ept(const struct nvirt_vmcs *vmcs12)
            (vmcs12->proc2_controls & NVIRT_VMX_PROC2_EPT) != 0;
 }
 
-static void save_controlled(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
+/* What every exit of L2 to L1 looks at. */
+static inline bool belongs_to_flow(enum nvirt_vmcs_field field)
+{
+    switch (field) {
+    case NVIRT_VMCS_GUEST_CR0:
+    case NVIRT_VMCS_GUEST_CR4:
+    case NVIRT_VMCS_GUEST_CS_AR:
+    case NVIRT_VMCS_GUEST_SS_AR:
+    case NVIRT_VMCS_GUEST_RIP:
+    case NVIRT_VMCS_GUEST_RSP:
+    case NVIRT_VMCS_GUEST_RFLAGS:
+    case NVIRT_VMCS_GUEST_INTERRUPTIBILITY:
+    case NVIRT_VMCS_GUEST_ACTIVITY:
+    case NVIRT_VMCS_GUEST_PENDING_DEBUG:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* DR7 and the MSRs are saved under a control of L1's. */
+static inline bool saved_if_asked(enum nvirt_vmcs_field field)
+{
+    return field == NVIRT_VMCS_GUEST_DR7 || field == NVIRT_VMCS_GUEST_DEBUGCTL ||
+           field == NVIRT_VMCS_GUEST_PAT;
+}
+
+static inline bool is_lazy(enum nvirt_vmcs_field field, enum nvirt_vmcs_kind kind,
+                           enum nvirt_vmcs_gate gate)
+{
+    return kind == NVIRT_VMCS_KIND_GUEST && nvi_vmx_is_l2_state(field, gate) &&
+           ((saved_always(field) && !belongs_to_flow(field)) || saved_if_asked(field));
+}
+
+bool nvi_vmx_is_saved_lazily(enum nvirt_vmcs_field field)
+{
+    return is_lazy(field, nvirt_vmcs_field_kind(field),
+                   (enum nvirt_vmcs_gate)nvirt_vmcs_info(field)->gate);
+}
+
+/* Hardware saves PDPTEs if L2 uses PAE paging; otherwise they are undefined, and the values that
+ * stand there may be kept. */
+static void save_pdptes(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
+{
+    if (uses_ept(vmcs12) && (vmcs02->guest_cr0 & NVIRT_CR0_PG) != 0 &&
+        (vmcs02->guest_cr4 & NVIRT_CR4_PAE) != 0 && (vmcs02->guest_efer & NVIRT_EFER_LMA) == 0) {
+        vmcs12->guest_pdpte0 = vmcs02->guest_pdpte0;
+        vmcs12->guest_pdpte1 = vmcs02->guest_pdpte1;
+        vmcs12->guest_pdpte2 = vmcs02->guest_pdpte2;
+        vmcs12->guest_pdpte3 = vmcs02->guest_pdpte3;
+    }
+}
+
+void nvi_vmx_save_flow(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
 {
     uint64_t controls = vmcs12->exit_controls;
 
-    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_DEBUG) != 0) {
-        vmcs12->guest_dr7 = vmcs02->guest_dr7;
-        vmcs12->guest_debugctl = vmcs02->guest_debugctl;
+    /* Unrolled from the table: this is on the path of every exit to L1. */
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (belongs_to_flow(NVIRT_VMCS_##NAME)) {                                                      \
+        vmcs12->member = vmcs02->member;                                                           \
     }
-    if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_PAT) != 0) {
-        vmcs12->guest_pat = vmcs02->guest_pat;
-    }
+#include <nvirt/vmcs_fields.def>
     if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_EFER) != 0) {
         vmcs12->guest_efer = vmcs02->guest_efer;
     }
     if ((controls & NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER) != 0) {
         vmcs12->guest_preemption_timer = vmcs02->guest_preemption_timer;
     }
-    if (uses_ept(vmcs12)) {
-        /* Hardware saves PDPTEs if L2 uses PAE paging; otherwise they are undefined, and the values
-         * that stand there may be kept. */
-        if ((vmcs02->guest_cr0 & NVIRT_CR0_PG) != 0 && (vmcs02->guest_cr4 & NVIRT_CR4_PAE) != 0 &&
-            (vmcs02->guest_efer & NVIRT_EFER_LMA) == 0) {
-            vmcs12->guest_pdpte0 = vmcs02->guest_pdpte0;
-            vmcs12->guest_pdpte1 = vmcs02->guest_pdpte1;
-            vmcs12->guest_pdpte2 = vmcs02->guest_pdpte2;
-            vmcs12->guest_pdpte3 = vmcs02->guest_pdpte3;
-        }
-    }
-}
-
-void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
-{
-    /* Unrolled from the table: this is on the path of every exit to L1. */
-#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
-    if (NVIRT_VMCS_KIND_##kind == NVIRT_VMCS_KIND_GUEST && saved_always(NVIRT_VMCS_##NAME) &&      \
-        nvi_vmx_is_l2_state(NVIRT_VMCS_##NAME, NVIRT_VMCS_GATE_##gate)) {                          \
-        vmcs12->member = vmcs02->member;                                                           \
-    }
-#include <nvirt/vmcs_fields.def>
-    save_controlled(vmcs02, vmcs12);
+    save_pdptes(vmcs02, vmcs12);
     /* An exit stores LMA into "IA-32e mode guest" and clears the valid bit of the event to inject
      * [SDM 3C "Recording VM-Exit Information and Updating VM-entry Control Fields"]. */
     vmcs12->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
@@ -84,6 +113,24 @@ void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs
         vmcs12->entry_controls |= NVIRT_VMX_ENTRY_CTL_IA32E;
     }
     vmcs12->entry_interruption &= ~NVIRT_VMX_INTR_VALID;
+}
+
+void nvi_vmx_save_guest_state(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
+{
+#define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
+    if (is_lazy(NVIRT_VMCS_##NAME, NVIRT_VMCS_KIND_##kind, NVIRT_VMCS_GATE_##gate) &&              \
+        !saved_if_asked(NVIRT_VMCS_##NAME)) {                                                      \
+        vmcs12->member = vmcs02->member;                                                           \
+    }
+#include <nvirt/vmcs_fields.def>
+    if ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_DEBUG) != 0) {
+        vmcs12->guest_dr7 = vmcs02->guest_dr7;
+        vmcs12->guest_debugctl = vmcs02->guest_debugctl;
+    }
+    if ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PAT) != 0) {
+        vmcs12->guest_pat = vmcs02->guest_pat;
+    }
+    nvi_vmx_save_flow(vmcs02, vmcs12);
 }
 
 void nvi_vmx_save_exit_info(const struct nvi_vmx_exit_info *info, struct nvirt_vmcs *vmcs12)

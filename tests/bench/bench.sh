@@ -2,13 +2,29 @@
 # SPDX-License-Identifier: MIT
 # Running the benchmark images. To be sourced after tests/boot/boots.sh.
 
-BENCH_MACHINES="bochs-vmx qemu-svm bochs-svm"
+BENCH_MACHINES="bochs-vmx bochs-vmx-shadow bochs-vmx-evmcs qemu-svm bochs-svm"
 
 bench_image() {
     case $1 in
-    *-vmx) echo "$IMAGES/tests/bench/bench-vmx.elf" ;;
+    *-vmx | *-vmx-*) echo "$IMAGES/tests/bench/bench-vmx.elf" ;;
     *) echo "$IMAGES/tests/bench/bench-svm.elf" ;;
     esac
+}
+
+# bench_host MACHINE: options of the host beyond those of every machine. Without VMCS shadowing the cost
+# of each exit of L1 shows.
+bench_host() {
+    case $1 in
+    *-vmx) echo "log=info shadow=0" ;;
+    *-evmcs) echo "log=info hyperv=1" ;;
+    *) echo "log=info" ;;
+    esac
+}
+
+# The emulated machine behind the name.
+bench_machine() {
+    local machine=${1%-shadow}
+    echo "${machine%-evmcs}"
 }
 
 # bench_log MACHINE bare|nested: what L1 printed.
@@ -28,12 +44,13 @@ bench_finish() {
 }
 
 bench_bare() {
-    boot_multiboot "$1" "$BOOT/bench-$1-bare" 120 512 "$(bench_image "$1")" ""
+    boot_multiboot "$(bench_machine "$1")" "$BOOT/bench-$1-bare" 120 512 "$(bench_image "$1")" ""
     bench_finish "$1" bare
 }
 
 bench_nested() {
-    boot_nested "$1" "$BOOT/bench-$1-nested" 180 512 "log=info" "$(bench_image "$1")" ""
+    boot_nested "$(bench_machine "$1")" "$BOOT/bench-$1-nested" 180 512 "$(bench_host "$1")" \
+        "$(bench_image "$1")" ""
     bench_finish "$1" nested
 }
 
@@ -43,7 +60,9 @@ bench_run() {
 
 bench_title() {
     case $1 in
-    bochs-vmx) echo "Intel VMX on Bochs" ;;
+    bochs-vmx) echo "Intel VMX on Bochs, without VMCS shadowing" ;;
+    bochs-vmx-shadow) echo "Intel VMX on Bochs, with VMCS shadowing" ;;
+    bochs-vmx-evmcs) echo "Intel VMX on Bochs, with an enlightened VMCS; bare: with an ordinary one" ;;
     bochs-svm) echo "AMD SVM on Bochs" ;;
     qemu-svm) echo "AMD SVM on QEMU" ;;
     esac

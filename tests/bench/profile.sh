@@ -4,16 +4,17 @@
 # host on Bochs, traces from one exit of L2 to the next, prints instructions, VMREADs and VMWRITEs
 # by function, then the fields of the VMCS by use.
 #
-#   tests/bench/profile.sh [vmx|svm]
+#   tests/bench/profile.sh [vmx|vmx-shadow|vmx-evmcs|svm]
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 . "$ROOT/tests/boot/boots.sh"
+. "$ROOT/tests/bench/bench.sh"
 vendor=${1:-vmx}
 case $vendor in
-vmx) machine=bochs-vmx ;;
+vmx | vmx-shadow | vmx-evmcs) machine=bochs-vmx ;;
 svm) machine=bochs-svm ;;
 *)
-    echo "usage: profile.sh [vmx|svm]" >&2
+    echo "usage: profile.sh [vmx|vmx-shadow|vmx-evmcs|svm]" >&2
     exit 2
     ;;
 esac
@@ -21,10 +22,10 @@ esac
 need_packages $PACKAGES_BUILD $PACKAGES_BOOT || exit 1
 
 mkdir -p "$OUT"
-image=$IMAGES/tests/bench/bench-$vendor.elf
+image=$(bench_image "bochs-$vendor")
 build_images >"$OUT/images.log" 2>&1 || { tail -n 20 "$OUT/images.log"; exit 1; }
 dir=$BOOT/profile-$vendor
-make_iso "$OUT/profile.iso" "$HOST_ELF" "log=info" "$image" profile || exit 1
+make_iso "$OUT/profile.iso" "$HOST_ELF" "$(bench_host "bochs-$vendor")" "$image" profile || exit 1
 # The debugger stops at each mark; what it prints between the two is the trace.
 BOCHS_EXTRA="magic_break: enabled=1"
 BOCHS_COMMANDS=$'c\ntrace on\ntrace-reg on\nc\nq'

@@ -2,6 +2,7 @@
 # Booting images on the three emulated machines, bare or under the example host. To be sourced after
 # tests/lib.sh. A machine is one of:
 #   bochs-vmx   Bochs, Intel (model tigerlake)
+#   bochs-vmx-old  Bochs, an Intel CPU of 2010: EPT, VPID and unrestricted guest, nothing of later
 #   bochs-svm   Bochs, AMD (model ryzen)
 #   qemu-svm    QEMU TCG, AMD
 #   qemu-svm-smp2  the same with two CPUs
@@ -30,6 +31,7 @@ build_linux() {
 bochs_model() {
     case $1 in
     bochs-vmx) echo tigerlake ;;
+    bochs-vmx-old) echo corei5_arrandale_m520 ;;
     bochs-svm) echo ryzen ;;
     *) return 1 ;;
     esac
@@ -75,8 +77,11 @@ boot_nested() {
 # The kernel command line that every run of the Linux L1 uses.
 LINUX_CMDLINE=$(cat "$ROOT/examples/linux-l1/cmdline")
 
-# boot_linux_nested MACHINE OUTDIR TIMEOUT EXTRA_CMDLINE
+# boot_linux_nested MACHINE OUTDIR TIMEOUT EXTRA_CMDLINE [HOST_OPTIONS]
+# With nvirt.linux among the extra words the guest of its KVM is Linux, too, which takes more memory.
 boot_linux_nested() {
-    boot_nested "$1" "$2" "$3" 512 "stats=1" \
-        "$LINUX_L1/vmlinuz" "$LINUX_CMDLINE $4" "$LINUX_L1/initrd.gz" ""
+    local memory=512 initrd=$LINUX_L1/initrd.gz
+    case " $4 " in *" nvirt.linux "*) memory=1024 initrd=$LINUX_L1/initrd-linux.gz ;; esac
+    boot_nested "$1" "$2" "$3" "$memory" "stats=1 ${5:-}" \
+        "$LINUX_L1/vmlinuz" "$LINUX_CMDLINE $4" "$initrd" ""
 }

@@ -76,6 +76,7 @@ struct fuzz {
     uint8_t mode;                /* The guest changes to this mode before its next exit; 0: not. */
     uint64_t rflags;             /* Bits of RFLAGS that it flips. */
     bool starved;
+    uint8_t offered;             /* OFFERED, and what of Hyper-V's interface. */
 };
 
 static struct fuzz fuzz;
@@ -84,6 +85,12 @@ static uint8_t msrpm01[NVIRT_SVM_MSRPM_BYTES];
 static uint8_t iopm01[NVIRT_SVM_IOPM_BYTES];
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void insn(struct fuzz *f, uint64_t code, uint64_t rax);
+static uint64_t a_vmcb12(struct fuzz *f);
+static void guest_exit(struct fuzz *f, uint64_t code, uint64_t info1, uint64_t info2);
+
+#include "svm_hyperv.h"
 
 /* ---- the world ---- */
 
@@ -154,6 +161,9 @@ static void make_caps(struct fuzz *f, uint8_t choice)
     if ((choice & 4u) != 0) {
         c->features &= ~(NVIRT_SVM_FEATURE_FLUSH_BY_ASID | NVIRT_SVM_FEATURE_CLEAN);
     }
+    if ((choice & 6u) == 6u) {
+        c->features &= ~(NVIRT_SVM_FEATURE_VGIF | NVIRT_SVM_FEATURE_VIRTUAL_VMLOAD);
+    }
     c->revision = 1;
     c->physical_bits = ADDRESS_BITS;
     c->linear_bits = 48;
@@ -182,6 +192,7 @@ static void make_vcpu(struct fuzz *f, uint8_t choice)
     c->asids = f->asids;
     c->asid_count = (choice & 32u) != 0 ? 1 : 3;
     c->interrupts_pass_through = (choice & 64u) != 0;
+    c->hyperv = enlighten(f);
     REQUIRE(nvirt_svm_vcpu_init(f->memory, NVIRT_SVM_VCPU_SIZE, c, &f->v) == NVIRT_OK, "init",
             choice);
     fill_vmcb01(f, choice);
@@ -192,6 +203,7 @@ static void make_world(struct fuzz *f)
     uint8_t choice = u8(&f->in);
     struct nvirt_vm_config config = { .physical_bits = ADDRESS_BITS };
 
+    f->offered = u8(&f->in);
     f->port = fake_vm_new();
     make_memory(f->port);
     l1_tables(f->port);
@@ -249,6 +261,12 @@ static void check_masking(const struct fuzz *f, const struct nvirt_vmcb *c)
     REQUIRE((c->event_inj & NVIRT_SVM_EVENT_VALID) == 0 ||
                 (type != NVIRT_SVM_EVENT_INTR && type != NVIRT_SVM_EVENT_NMI) || f->run.level == 2,
             "an event although GIF is clear", c->event_inj);
+    if ((c->int_ctl & NVIRT_SVM_V_GIF_ENABLE) != 0) {
+        /* runs_of_l1() looked at the intercepts. */
+        REQUIRE(f->run.level == 1 && (c->int_ctl & (NVIRT_SVM_V_GIF | NVIRT_SVM_V_IRQ)) == 0,
+                "GIF is clear", c->int_ctl);
+        return;
+    }
     REQUIRE((c->int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0, "masking while GIF is clear", c->int_ctl);
     REQUIRE(nvirt_vmcb_intercepts(c, NVIRT_SVM_EXIT_NMI), "NMI while GIF is clear", 0);
     if (f->config.interrupts_pass_through) {
@@ -284,14 +302,14 @@ static void check_vmcb02(struct fuzz *f, const struct nvirt_vmcb *c)
 
     check_unused(c);
     check_clean(c, f->keeps && f->kept_on == f->on ? &f->kept : NULL);
-    check_intercepts(&f->host, c, f->config.interrupts_pass_through);
+    check_intercepts(&f->host, &f->v->vmcb12, c, f->config.interrupts_pass_through);
     check_maps(&f->host, maps02, f->config.msrpm01, f->config.iopm01);
     check_acceptable(c, &f->caps);
     REQUIRE(c->msrpm_base == MAPS02_HPA && c->iopm_base == MAPS02_HPA + NVIRT_SVM_MSRPM_BYTES,
             "maps of L2", c->msrpm_base);
     REQUIRE((c->int_ctl & ~INT_CTL_ALLOWED) == 0, "int_ctl", c->int_ctl);
     REQUIRE((c->int_state & ~NVIRT_SVM_INTERRUPT_SHADOW) == 0, "int_state", c->int_state);
-    REQUIRE(c->virt_ext == 0, "virt_ext", c->virt_ext);
+    check_options(c);
     REQUIRE(c->np_control == NVIRT_SVM_NP_ENABLE, "np_control", c->np_control);
     REQUIRE(is_table_page(f->port, c->n_cr3 & ADDRESS_FIELD), "nCR3", c->n_cr3);
     REQUIRE(c->n_cr3 != NPT01, "nCR3 is not NPT01", c->n_cr3);
@@ -321,7 +339,7 @@ static void check_entry(struct fuzz *f)
             "TLB_CONTROL", c->tlb_control);
     REQUIRE(f->vm.pages_in_use <= f->vm.page_budget, "page budget", f->vm.pages_in_use);
     check_vmcb01(&f->host, nvirt_svm_vmcb(f->v, 1), f->config.interrupts_pass_through,
-                 f->v->own.step && f->v->own.vmcb == f->v->vmcb01);
+                 f->v->own.step && f->v->own.vmcb == f->v->vmcb01, f->v->svme);
     check_masking(f, c);
     if (c->tlb_control == NVIRT_SVM_TLB_ALL) {
         lazy_flush_all(&f->tlb[f->on]);
@@ -466,6 +484,10 @@ static void guest_exit(struct fuzz *f, uint64_t code, uint64_t info1, uint64_t i
         f->rflags = 0;
         c->exit_int_info = interrupted_event(f, c);
         put_instruction(f, c, code, u8(&f->in));
+        if (level == 1 && (c->int_ctl & NVIRT_SVM_V_GIF_ENABLE) != 0 && c->exit_int_info == 0 &&
+            (u8(&f->in) & 1u) != 0) {
+            c->int_ctl ^= NVIRT_SVM_V_GIF; /* L1 executed STGI or CLGI. */
+        }
         c->event_inj &= ~NVIRT_SVM_EVENT_VALID;
     }
     if (level == 2) {
@@ -677,11 +699,57 @@ static void host_control(struct fuzz *f)
     REQUIRE(nvirt_svm_vmcb01_changed(f->v) == NVIRT_OK, "vmcb01_changed", 0);
 }
 
+static void spoil_rows(struct fuzz *f, uint8_t *state, size_t bytes)
+{
+    for (uint32_t n = 1 + choose(&f->in, 3); n > 0; n--) {
+        uint8_t *value = state + 16 + choose(&f->in, (uint32_t)(bytes / 16 - 1)) * 16 + 8;
+        uint64_t old, next;
+
+        memcpy(&old, value, sizeof old);
+        next = new_value(&f->in, old, addresses, ADDRESSES);
+        memcpy(value, &next, sizeof next);
+    }
+}
+
+/* Saved, reset, restored. Bytes that were spoiled in between are refused, or run like any state. */
+static void snapshot(struct fuzz *f)
+{
+    static uint8_t state[NVIRT_STATE_MAX_BYTES], other[NVIRT_STATE_MAX_BYTES];
+    struct nvirt_vmcb *vmcb01 = nvirt_svm_vmcb(f->v, 1);
+    struct nvirt_vmcb saved;
+    enum nvirt_status status;
+    size_t bytes, again;
+
+    status = nvirt_svm_save(f->v, state, sizeof state, &bytes);
+    REQUIRE(status == NVIRT_OK || (status == NVIRT_ERR_STATE && f->v->prepared), "save", status);
+    if (status != NVIRT_OK) {
+        return;
+    }
+    saved = *vmcb01;
+    REQUIRE(nvirt_svm_reset(f->v) == NVIRT_OK, "reset", 0);
+    *vmcb01 = saved;
+    if (flip(&f->in)) {
+        memcpy(other, state, bytes);
+        spoil_rows(f, other, bytes);
+        status = nvirt_svm_restore(f->v, other, bytes);
+        SAY("restore of spoiled state: %d\n", (int)status);
+        if (status == NVIRT_OK) {
+            return;
+        }
+        REQUIRE(status == NVIRT_ERR_DATA, "spoiled", status);
+    }
+    status = nvirt_svm_restore(f->v, state, bytes);
+    SAY("restore: %d\n", (int)status);
+    REQUIRE(status == NVIRT_OK, "restore", status);
+    REQUIRE(nvirt_svm_save(f->v, other, sizeof other, &again) == NVIRT_OK, "save", 2);
+    REQUIRE(again == bytes && memcmp(state, other, bytes) == 0, "saved again", again);
+}
+
 static void host_call(struct fuzz *f)
 {
     uint32_t length;
 
-    switch (u8(&f->in) % 4) {
+    switch (u8(&f->in) % 6) {
     case 0:
         REQUIRE(nvirt_svm_reset(f->v) == NVIRT_OK, "reset", 0);
         REQUIRE(nvirt_svm_level(f->v) == 1, "level after reset", 2);
@@ -693,6 +761,10 @@ static void host_call(struct fuzz *f)
         if (nvirt_svm_insn_length(f->v, u8(&f->in), &length) == NVIRT_OK) {
             REQUIRE(length >= 1 && length <= 15, "length of an instruction", length);
         }
+        break;
+    case 3:
+    case 4:
+        snapshot(f);
         break;
     default:
         host_moves(f->port, &f->in);
@@ -747,7 +819,7 @@ static void prologue(struct fuzz *f)
 static void step(struct fuzz *f)
 {
     struct input *in = &f->in;
-    uint8_t op = u8(in) % 22;
+    uint8_t op = u8(in) % 24;
 
     SAY("step %u\n", op);
     switch (op) {
@@ -777,6 +849,8 @@ static void step(struct fuzz *f)
     case 18: inject(f); break;
     case 19: host_control(f); break;
     case 20: host_call(f); break;
+    case 21:
+    case 22: hyperv(f); break;
     default:
         f->starved = true;
         disturb(f->port, in, addresses, ADDRESSES);

@@ -8,10 +8,12 @@
  * Rules, for any content: work is bounded; what is found lies within L1's physical width and keeps
  * the offset; only accessed and dirty bits of L1's memory change, and only when asked for; as long
  * as nobody else writes, a walk done twice has the same answer, and what a fault installed is what
- * the walk of L1's tables found, at the place where the host has it.
+ * the walk of L1's tables found, at the place where the host has it. Where L1 has a log of the
+ * pages that become dirty, it names just those, and no flag is set while it is full.
  */
 #include "ept/ept.h"
 #include "hw_tables.h"
+#include "mmu_audit.h"
 #include "input.h"
 #include "npt/npt.h"
 
@@ -19,6 +21,7 @@
 
 #define TABLES UINT64_C(0x10000)
 #define TABLE_PAGES 10u
+#define LOG_PAGE (RAM_BYTES - 3 * 4096)
 #define ROOTS 4u
 /* A walk: 8 restarts, 5 levels, a read and an exchange each, and room for the shadow tables. */
 #define WALK_WORK 1024u
@@ -53,6 +56,7 @@ struct fuzz {
     struct nvi_ept_config ept;
     struct nvi_npt_config npt;
     struct nvi_paging paging;
+    struct nvi_ept_log log; /* With an address: L1 has one. */
     enum kind kind;
     struct input in;
     bool disturbed; /* Somebody else writes L1's memory, or calls fail. */
@@ -96,6 +100,7 @@ static void make_key(struct fuzz *f, uint8_t mode)
     if (f->kind == EPT) {
         f->key = nvi_ept_key(TABLES | 6 | ((mode & 1u) != 0 ? 4 << 3 : 3 << 3) |
                              ((mode & 2u) != 0 ? 0x40 : 0));
+        f->key.role |= (mode & 4u) != 0 ? NVI_ROLE_MODE_EXECUTE : 0;
         return;
     }
     npt.cr4 = (mode & 3u) == 3 ? NVIRT_CR4_PSE
@@ -117,7 +122,9 @@ static void make_world(struct fuzz *f)
     f->vm.port = f->port;
     f->vm.page_budget = (mode & 8u) != 0 ? NVIRT_VM_MIN_PAGES : 200;
     f->vm.physical_bits = ADDRESS_BITS;
+    f->vm.magic = NVI_VM_MAGIC;
     REQUIRE(nvi_mmu_init(&f->mmu, &f->vm, &f->stats, f->roots, ROOTS) == NVIRT_OK, "mmu", 0);
+    nvi_mmu_attach(&f->mmu, 0);
     f->ept = (struct nvi_ept_config){ .physical_bits = ADDRESS_BITS,
                                       .execute_only = (mode & 16u) != 0,
                                       .page_2m = true,
@@ -136,6 +143,9 @@ static void make_world(struct fuzz *f)
 
 static void end_world(struct fuzz *f)
 {
+    struct mmu_audit audit;
+
+    mmu_audit(&f->mmu, &audit);
     nvi_mmu_destroy(&f->mmu);
     REQUIRE(f->vm.pages_in_use == 0, "pages still counted", f->vm.pages_in_use);
     fake_vm_delete(f->port);
@@ -182,6 +192,19 @@ static uint64_t bounded(struct fuzz *f, uint64_t start, uint64_t limit)
     return spent;
 }
 
+/*
+ * What a walk of L1's paging may set. Without a translation it can be accessed bits only: where one
+ * entry serves two levels the walk meets its own write, begins again, and may fault then, as hardware
+ * may that sets the bits while it goes down.
+ */
+static uint64_t paging_bits(uint32_t access, enum nvi_paging_result result)
+{
+    if ((access & NVI_PAGING_SET_AD) == 0) {
+        return 0;
+    }
+    return result == NVI_PAGING_OK ? 0x60 : 0x20;
+}
+
 /* ---- what is done with them ---- */
 
 /* Adds what only a write can: an address to look up, an access. */
@@ -201,6 +224,16 @@ static void check_translation(const struct fuzz *f, uint64_t from, uint64_t to, 
     REQUIRE(to >> f->vm.physical_bits == 0, "beyond the physical width", to);
 }
 
+/*
+ * The last walk set bits, and PDPTEs are read from memory: in them accessed is a reserved bit, so that
+ * tables which are their own PDPTEs translate no more once a walk has used them.
+ */
+static bool reserved_once_set(const struct fuzz *f)
+{
+    return f->paging.format == NVI_PAGING_PAE && !f->paging.pdptes_given &&
+           memcmp(before, after, sizeof after) != 0;
+}
+
 static void walk_paging(struct fuzz *f)
 {
     struct nvi_paging_out out, again;
@@ -214,7 +247,7 @@ static void walk_paging(struct fuzz *f)
     look(f, before);
     result = nvi_paging_walk(&f->vm, &f->paging, gva, access, &out);
     bounded(f, start, WALK_WORK);
-    check_memory(f, (access & NVI_PAGING_SET_AD) != 0 && result == NVI_PAGING_OK ? 0x60 : 0);
+    check_memory(f, paging_bits(access, result));
     REQUIRE(result != NVI_PAGING_RETRY || f->disturbed, "retry though nobody writes", gva);
     if (result == NVI_PAGING_OK && f->paging.format != NVI_PAGING_NONE) {
         check_translation(f, gva, out.address, out.size);
@@ -229,9 +262,11 @@ static void walk_paging(struct fuzz *f)
                     (out.error_code & NVI_PF_P) != 0,
                 "P of the error code", out.error_code);
     }
-    if (!f->disturbed) {
-        REQUIRE(nvi_paging_walk(&f->vm, &f->paging, gva, access, &again) == result &&
-                    again.address == out.address && again.error_code == out.error_code,
+    if (!f->disturbed && !reserved_once_set(f)) {
+        REQUIRE(nvi_paging_walk(&f->vm, &f->paging, gva, access, &again) == result,
+                "another result the second time", result);
+        REQUIRE(result == NVI_PAGING_FAULT ? again.error_code == out.error_code
+                                           : again.address == out.address,
                 "another answer the second time", again.address);
     }
 }
@@ -263,20 +298,23 @@ static void check_installed(struct fuzz *f, uint64_t l2gpa, uint64_t l1gpa, uint
                             enum hw_result found, const struct hw_page *page)
 {
     struct nvirt_translation host;
+    uint32_t of_host = page->rights & 7u;
 
     if (found == HW_NOT_PRESENT) {
         return; /* The root was emptied meanwhile. */
     }
+    /* The host's right to execute is one for both modes. */
+    of_host |= (page->rights & HW_USER_EXECUTE) != 0 ? NVIRT_ACCESS_EXECUTE : 0u;
     REQUIRE(found == HW_PAGE, "an entry that hardware refuses", l2gpa);
-    REQUIRE(is_backed(f->port, page->hpa, page->rights), "L2 reaches what is not L1's", page->hpa);
+    REQUIRE(is_backed(f->port, page->hpa, of_host), "L2 reaches what is not L1's", page->hpa);
     if (f->disturbed) {
         return;
     }
     REQUIRE(nvirt_port_translate(f->port, nvirt_l1gpa_make(l1gpa), 0, &host) == NVIRT_OK,
             "installed without host memory", l1gpa);
     REQUIRE(page->hpa == host.hpa.value, "installed at another place", page->hpa);
-    REQUIRE((page->rights & ~(rights & host.rights)) == 0, "more rights than both give",
-            page->rights);
+    REQUIRE((page->rights & ~rights) == 0 && (of_host & ~host.rights) == 0,
+            "more rights than both give", page->rights);
 }
 
 static void run_root(struct fuzz *f, uint32_t cpu)
@@ -315,7 +353,8 @@ static enum nvi_ept_result reference_ept(const struct fuzz *f, uint64_t l2gpa, u
 {
     uint32_t level = (uint32_t)(f->key.role & NVI_ROLE_LEVELS);
     uint64_t table = f->key.table & 0x000ffffffffff000;
-    uint64_t rights = 7, entry, type, offset;
+    uint64_t meant = (f->key.role & NVI_ROLE_MODE_EXECUTE) != 0 ? 0x407 : 7;
+    uint64_t rights = meant, entry, type, offset;
     bool leaf;
 
     if (l2gpa >> (12 + 9 * level) != 0) {
@@ -326,11 +365,11 @@ static enum nvi_ept_result reference_ept(const struct fuzz *f, uint64_t l2gpa, u
         offset = (UINT64_C(1) << (3 + 9 * level)) - 1;
         type = entry >> 3 & 7;
         rights &= entry;
-        if ((entry & 7) == 0) {
+        if ((entry & meant) == 0) {
             return NVI_EPT_VIOLATION;
         }
         leaf = level == 1 || ((entry & 0x80) != 0 && level <= (f->ept.page_1g ? 3u : 2u));
-        if ((entry & 3) == 2 || ((entry & 7) == 4 && !f->ept.execute_only) ||
+        if ((entry & 3) == 2 || ((entry & 1) == 0 && !f->ept.execute_only) ||
             (entry & 0x000fffffffffffff) >> f->ept.physical_bits != 0 ||
             (leaf ? type == 2 || type == 3 || type == 7 || (entry & offset & 0x3ffff000) != 0
                   : (entry & 0xf8) != 0)) {
@@ -345,11 +384,72 @@ static enum nvi_ept_result reference_ept(const struct fuzz *f, uint64_t l2gpa, u
     return (rights & access) == access ? NVI_EPT_OK : NVI_EPT_VIOLATION;
 }
 
+/* Dirty flags that `after` has and `before` has not. */
+static uint32_t became_dirty(void)
+{
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < sizeof after; i += 8) {
+        uint64_t was, is;
+
+        memcpy(&was, before + i, 8);
+        memcpy(&is, after + i, 8);
+        count += (is & ~was & 0x200) != 0;
+    }
+    return count;
+}
+
+/* The host lets L1's tables be written: where it does not, flags are dropped as on a bus. */
+static bool tables_take_writes(const struct fuzz *f)
+{
+    for (uint32_t i = f->port->regions; i-- > 0;) {
+        const struct fake_region_l1 *region = &f->port->region[i];
+
+        if (TABLES - region->start < region->bytes) {
+            return !region->absent && !region->device && (region->rights & 2u) != 0;
+        }
+    }
+    return false;
+}
+
+/* After a fault that found the log at @p index [SDM 3C "Page-Modification Logging"]. */
+static void check_log(struct fuzz *f, uint64_t l2gpa, uint16_t index, enum nvi_fault fault)
+{
+    uint16_t used = (uint16_t)(index - f->log.index);
+
+    REQUIRE(used <= 1 && (used == 0 || index < 512), "the index of a log", f->log.index);
+    REQUIRE(fault != NVI_FAULT_REFLECT_LOG_FULL || (index >= 512 && used == 0), "a full log",
+            index);
+    if (f->disturbed || !tables_take_writes(f)) {
+        return;
+    }
+    look(f, after);
+    REQUIRE(became_dirty() == used, "dirty pages and the log disagree", used);
+    REQUIRE(fault != NVI_FAULT_REFLECT_LOG_FULL || memcmp(before, after, sizeof after) == 0,
+            "flags set though the log is full", index);
+    if (used == 1 && f->log.address == LOG_PAGE) {
+        REQUIRE(fake_vm_get64(f->port, LOG_PAGE + index * 8u) == (l2gpa & ~UINT64_C(0xfff)),
+                "another page in the log", fake_vm_get64(f->port, LOG_PAGE + index * 8u));
+    }
+}
+
+/* L1 empties its log, gives it another place, or has none. */
+static void other_log(struct fuzz *f)
+{
+    static const uint64_t places[] = { LOG_PAGE, LOG_PAGE, READ_ONLY, DEVICE, 0 };
+
+    f->log.address = places[choose(&f->in, sizeof places / sizeof places[0])];
+    f->log.index = (uint16_t)(flip(&f->in) ? u8(&f->in) % 4 : take(&f->in, 2));
+}
+
 static void fault_ept(struct fuzz *f)
 {
+    bool logs = f->log.address != 0 && (f->key.role & NVI_ROLE_AD) != 0;
+    uint16_t index = f->log.index;
     uint64_t l2gpa = where(f) & ((UINT64_C(1) << 52) - 1);
     uint64_t tried = 1u + u8(&f->in) % 7u;
     uint32_t access = (uint32_t)tried & 7u;
+    uint64_t more = (uint64_t)(u8(&f->in) & 7u) << 7;
     struct nvi_ept_verdict verdict;
     struct nvi_ept_out out;
     struct hw_page page;
@@ -364,11 +464,19 @@ static void fault_ept(struct fuzz *f)
     memset(&verdict, 0, sizeof verdict);
     look(f, before);
     start = f->port->calls[FAKE_CALL_ANY];
-    fault = nvi_ept_fault(&f->mmu, f->root, &f->ept, tried | (u8(&f->in) & 3u) << 7,
-                          nvirt_l2gpa_make(l2gpa), &verdict);
+    if ((f->key.role & NVI_ROLE_MODE_EXECUTE) != 0 && (more & NVI_EPT_QUAL_USER) != 0 &&
+        (access & NVIRT_ACCESS_EXECUTE) != 0) {
+        access ^= NVIRT_ACCESS_EXECUTE | NVI_EPT_USER_EXECUTE;
+    }
+    fault = nvi_ept_fault(&f->mmu, f->root, &f->ept, tried | more,
+                          nvirt_l2gpa_make(l2gpa), logs ? &f->log : NULL, &verdict);
     bounded(f, start, WALK_WORK);
+    REQUIRE(logs || fault != NVI_FAULT_REFLECT_LOG_FULL, "no log is full", fault);
+    if (logs) {
+        check_log(f, l2gpa, index, fault);
+    }
     check_memory(f, (f->key.role & NVI_ROLE_AD) != 0 ? 0x300 : 0);
-    walked = nvi_ept_walk(&f->vm, &f->ept, &f->key, nvirt_l2gpa_make(l2gpa), access, &out);
+    walked = nvi_ept_walk(&f->vm, &f->ept, &f->key, nvirt_l2gpa_make(l2gpa), access, NULL, &out);
     if (!f->disturbed && (f->key.role & NVI_ROLE_DIRECT) == 0) {
         REQUIRE(walked == reference_ept(f, l2gpa, access, &l1gpa), "another walk", walked);
         REQUIRE(walked != NVI_EPT_OK || out.l1gpa.value == l1gpa, "another place", l1gpa);
@@ -384,7 +492,10 @@ static void fault_ept(struct fuzz *f)
         check_translation(f, l2gpa, out.l1gpa.value, out.size);
     }
     if (fault == NVI_FAULT_INSTALLED && walked == NVI_EPT_OK) {
-        enum hw_result found = hw_ept_walk(f->port, nvi_ept_eptp02(&f->ept, f->root), l2gpa, &page);
+        uint64_t eptp = nvi_ept_eptp02(&f->ept, f->root);
+        enum hw_result found = (f->key.role & NVI_ROLE_MODE_EXECUTE) != 0
+                                   ? hw_ept_walk_mode(f->port, eptp, l2gpa, &page)
+                                   : hw_ept_walk(f->port, eptp, l2gpa, &page);
 
         check_installed(f, l2gpa, out.l1gpa.value, out.rights, found, &page);
     }
@@ -448,9 +559,20 @@ static void walk_both(struct fuzz *f)
     bounded(f, start, 16 * WALK_WORK);
 }
 
+/* The host moves one of its regions and says which. */
+static void host_moves_and_tells(struct fuzz *f)
+{
+    struct fake_region_l1 *region = &f->port->region[choose(&f->in, f->port->regions)];
+
+    REQUIRE(nvirt_vm_change_begin(&f->vm, nvirt_l1gpa_make(region->start), region->bytes) == NVIRT_OK,
+            "a change begins", region->start);
+    region->hpa ^= UINT64_C(0x1000000000);
+    REQUIRE(nvirt_vm_change_end(&f->vm) == NVIRT_OK, "a change ends", region->start);
+}
+
 static void invalidate(struct fuzz *f)
 {
-    switch (u8(&f->in) % 4) {
+    switch (u8(&f->in) % 5) {
     case 0:
         nvi_mmu_invalidate(&f->mmu, f->key.table);
         break;
@@ -459,6 +581,9 @@ static void invalidate(struct fuzz *f)
         break;
     case 2:
         nvi_mmu_drop_all(&f->mmu);
+        break;
+    case 3:
+        host_moves_and_tells(f);
         break;
     default:
         host_moves(f->port, &f->in);
@@ -549,6 +674,16 @@ static void race(struct fuzz *f)
     }
 }
 
+/* L1 names another top table. A direct root of EPT has none: its key would name an APIC-access page. */
+static void other_tables(struct fuzz *f)
+{
+    uint64_t table = addresses[choose(&f->in, ADDRESSES)];
+
+    if (f->kind != EPT || (f->key.role & NVI_ROLE_DIRECT) == 0) {
+        f->key.table = table;
+    }
+}
+
 static void step(struct fuzz *f)
 {
     uint8_t op = u8(&f->in) % 16;
@@ -577,7 +712,13 @@ static void step(struct fuzz *f)
             walk_both(f);
         }
         break;
-    case 11: f->key.table = addresses[choose(&f->in, ADDRESSES)]; break;
+    case 11:
+        if (f->kind == EPT && flip(&f->in)) {
+            other_log(f);
+        } else {
+            other_tables(f);
+        }
+        break;
     default:
         if (f->kind == PAGING) {
             walk_paging(f);

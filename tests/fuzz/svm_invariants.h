@@ -15,7 +15,8 @@
 #define ADDRESS_FIELD UINT64_C(0x000ffffffffff000)
 #define INT_CTL_ALLOWED                                                                            \
     (NVIRT_SVM_V_TPR | NVIRT_SVM_V_IRQ | NVIRT_SVM_V_INTR_PRIO | NVIRT_SVM_V_IGN_TPR |             \
-     NVIRT_SVM_V_INTR_MASKING | NVIRT_SVM_V_INTR_VECTOR)
+     NVIRT_SVM_V_INTR_MASKING | NVIRT_SVM_V_INTR_VECTOR | NVIRT_SVM_V_NMI |                        \
+     NVIRT_SVM_V_NMI_MASK | NVIRT_SVM_V_NMI_ENABLE)
 
 /* Bits of one intercept word that belong to @p codes, -1 ending the list. */
 static inline uint32_t word_of(const int *codes, uint32_t word)
@@ -42,7 +43,9 @@ static const int of_interrupts[] = {
 };
 /* What nvirt watches for its own ends. */
 static const int watched[] = { NVIRT_SVM_EXIT_IRET, NVIRT_SVM_EXIT_VINTR,
-                               NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP, -1 };
+                               NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP,
+                               NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB, NVI_SVM_EXIT_DR7_WRITE,
+                               -1 };
 
 /* ---- vmcb02 ---- */
 
@@ -53,11 +56,13 @@ static inline void check_unused(const struct nvirt_vmcb *c)
     bool used = false;
 
 #define UNUSED_NEVER(name) used |= memcmp(&c->name, zero, sizeof c->name) != 0;
+#define UNUSED_OPTION(name)
 #define UNUSED_CONTROL(name)
 #define UNUSED_UPDATED(name)
 #define UNUSED_EXIT(name)
 #define UNUSED_STATE(name)
 #define UNUSED_LOAD(name)
+#define UNUSED_OPTION(name)
 #define NVIRT_VMCB_FIELD(type, name, offset, bytes, clean, moves, text) UNUSED_##moves(name)
 #define NVIRT_VMCB_RESERVED(name, offset, bytes) UNUSED_NEVER(name)
 #include <nvirt/vmcb_fields.def>
@@ -84,9 +89,22 @@ static inline void check_clean(const struct nvirt_vmcb *c, const struct nvirt_vm
 #undef SAME
 }
 
-static inline void check_intercepts(const struct nvirt_vmcb *host, const struct nvirt_vmcb *c,
-                                    bool pass_through)
+/* VMLOAD and VMSAVE of L2 run only by nested tables of L1's, and where L1 asked for it. */
+static inline bool runs_vmload(const struct nvirt_vmcb *vmcb12, const struct nvirt_vmcb *c)
 {
+    if ((c->virt_ext & NVIRT_SVM_VIRTUAL_VMLOAD) == 0) {
+        return false;
+    }
+    REQUIRE((vmcb12->np_control & NVIRT_SVM_NP_ENABLE) != 0, "VMLOAD without NPT12", 0);
+    REQUIRE((vmcb12->virt_ext & NVIRT_SVM_VIRTUAL_VMLOAD) != 0, "VMLOAD not wanted", 0);
+    return true;
+}
+
+static inline void check_intercepts(const struct nvirt_vmcb *host, const struct nvirt_vmcb *vmcb12,
+                                    const struct nvirt_vmcb *c, bool pass_through)
+{
+    static const int vmload[] = { NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE, -1 };
+
     for (uint32_t i = 0; i < NVIRT_VMCB_INTERCEPT_WORDS; i++) {
         uint32_t wanted = host->intercepts[i];
 
@@ -99,12 +117,26 @@ static inline void check_intercepts(const struct nvirt_vmcb *host, const struct 
             wanted &= ~word_of(cr8, i);
         }
         wanted |= word_of(always_intercepted, i);
+        if (runs_vmload(vmcb12, c)) {
+            wanted &= ~word_of(vmload, i);
+        }
         REQUIRE((wanted & ~c->intercepts[i]) == 0, "L0's intercepts hold for L2",
                 wanted & ~c->intercepts[i]);
     }
-    REQUIRE((c->intercepts[4] & 0xffff8000u) == 0 && (c->intercepts[5] & ~0x1fu) == 0,
-            "intercepts of the future", c->intercepts[4]);
+    REQUIRE((c->intercepts[4] & 0xffff8000u) == 0 && (c->intercepts[5] & ~0x3fu) == 0,
+            "intercepts of the future", c->intercepts[5]);
     REQUIRE(nvirt_vmcb_intercepts(c, NVIRT_SVM_EXIT_IOIO), "I/O", 0);
+}
+
+/* Optional features: no bit that does not exist, NMIs intercepted where they are virtual. */
+static inline void check_options(const struct nvirt_vmcb *c)
+{
+    REQUIRE((c->virt_ext & ~(NVIRT_SVM_LBR_ENABLE | NVIRT_SVM_VIRTUAL_VMLOAD)) == 0, "virt_ext",
+            c->virt_ext);
+    REQUIRE((c->dbgctl & ~NVIRT_SVM_DEBUGCTL_VALID) == 0, "DEBUGCTL", c->dbgctl);
+    REQUIRE((c->spec_ctrl & ~NVIRT_SVM_SPEC_CTRL_VALID) == 0, "SPEC_CTRL", c->spec_ctrl);
+    REQUIRE((c->int_ctl & NVIRT_SVM_V_NMI_ENABLE) == 0 ||
+                nvirt_vmcb_intercepts(c, NVIRT_SVM_EXIT_NMI), "virtual NMIs", c->int_ctl);
 }
 
 /* Every bit of @p map01 (null: all bits) is set in @p map02 as well. */
@@ -153,7 +185,8 @@ static inline void check_event(const struct nvirt_vmcb *c)
 static inline void check_acceptable(const struct nvirt_vmcb *c, const struct nvirt_svm_caps *cpu)
 {
     struct nvirt_svm_caps wide = *cpu;
-    struct nvi_svm_check_in in = { .vmcb12 = c, .offer = &wide, .host_paging = true };
+    struct nvi_svm_check_in in = { .vmcb12 = c, .offer = &wide, .host_paging = true,
+                                   .fresh = NVIRT_VMCB_CLEAN_ALL };
     enum nvi_svm_rule rule;
 
     wide.physical_bits = 52; /* The fake machine's addresses. */
@@ -164,13 +197,37 @@ static inline void check_acceptable(const struct nvirt_vmcb *c, const struct nvi
 
 /* ---- vmcb01 ---- */
 
+/* Instructions of L1 that run on hardware: by a feature of the CPU's, only while L1 has SVME set, and
+ * with every physical event intercepted where L1's GIF, which they set, does not hold it back.
+ * @return their intercepts in @p word. */
+static inline uint32_t runs_of_l1(const struct nvirt_vmcb *c, bool svme, uint32_t word)
+{
+    static const int vmload[] = { NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE, -1 };
+    static const int gif[] = { NVIRT_SVM_EXIT_STGI, NVIRT_SVM_EXIT_CLGI, -1 };
+    uint32_t bits = 0;
+
+    if ((c->virt_ext & NVIRT_SVM_VIRTUAL_VMLOAD) != 0) {
+        REQUIRE(svme, "VMLOAD without SVME", 0);
+        bits |= word_of(vmload, word);
+    }
+    if ((c->int_ctl & NVIRT_SVM_V_GIF_ENABLE) != 0) {
+        REQUIRE(svme, "STGI without SVME", 0);
+        REQUIRE(nvirt_vmcb_intercepts(c, NVIRT_SVM_EXIT_INTR) &&
+                    nvirt_vmcb_intercepts(c, NVIRT_SVM_EXIT_NMI),
+                "physical events while the CPU keeps GIF", 0);
+        bits |= word_of(gif, word);
+    }
+    return bits;
+}
+
 /* What the host wrote stays, whatever L1 does. @p stepping: nvirt single-steps the IRET that ends an
  * NMI handler of L1's, with every exception intercepted. */
 static inline void check_vmcb01(const struct nvirt_vmcb *host, const struct nvirt_vmcb *c,
-                                bool pass_through, bool stepping)
+                                bool pass_through, bool stepping, bool svme)
 {
     for (uint32_t i = 0; i < NVIRT_VMCB_INTERCEPT_WORDS; i++) {
-        uint32_t free_bits = pass_through ? word_of(of_interrupts, i) : 0;
+        uint32_t free_bits =
+            (pass_through ? word_of(of_interrupts, i) : 0) | runs_of_l1(c, svme, i);
         uint32_t more = word_of(watched, i);
 
         if (stepping && i == NVIRT_SVM_EXIT_EXCEPTION / 32u) {
@@ -186,10 +243,12 @@ static inline void check_vmcb01(const struct nvirt_vmcb *host, const struct nvir
     REQUIRE(c->tsc_offset == host->tsc_offset, "TSC offset of vmcb01", c->tsc_offset);
     REQUIRE(c->asid == host->asid, "ASID of vmcb01", c->asid);
     REQUIRE(c->np_control == host->np_control && c->n_cr3 == host->n_cr3, "NPT01", c->n_cr3);
-    REQUIRE(c->virt_ext == host->virt_ext, "virt_ext of vmcb01", c->virt_ext);
+    REQUIRE((c->virt_ext & ~NVIRT_SVM_VIRTUAL_VMLOAD) == host->virt_ext, "virt_ext of vmcb01",
+            c->virt_ext);
     REQUIRE(c->pause_count == host->pause_count && c->pause_threshold == host->pause_threshold,
             "PAUSE filter of vmcb01", c->pause_count);
-    REQUIRE((c->int_ctl & ~INT_CTL_ALLOWED) == 0, "int_ctl of vmcb01", c->int_ctl);
+    REQUIRE((c->int_ctl & ~(INT_CTL_ALLOWED | NVIRT_SVM_V_GIF | NVIRT_SVM_V_GIF_ENABLE)) == 0,
+            "int_ctl of vmcb01", c->int_ctl);
     REQUIRE((c->efer & NVIRT_SVM_EFER_SVME) != 0, "EFER.SVME of vmcb01", c->efer);
     check_unused(c);
     check_event(c);

@@ -19,13 +19,18 @@
 #define PROC_ALLOWED                                                                               \
     (PROC_INTERCEPTS | PROC_WINDOWS | NVIRT_VMX_PROC_MTF | NVIRT_VMX_PROC_TSC_OFFSET |             \
      NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_MSR_BITMAPS | NVIRT_VMX_PROC_IO_BITMAPS |           \
-     NVIRT_VMX_PROC_UNCONDITIONAL_IO)
+     NVIRT_VMX_PROC_UNCONDITIONAL_IO | NVIRT_VMX_PROC_TPR_SHADOW)
 #define PROC2_INTERCEPTS                                                                           \
     (NVIRT_VMX_PROC2_DESCRIPTOR_TABLE | NVIRT_VMX_PROC2_WBINVD | NVIRT_VMX_PROC2_RDRAND |          \
-     NVIRT_VMX_PROC2_RDSEED | NVIRT_VMX_PROC2_PAUSE_LOOP)
+     NVIRT_VMX_PROC2_RDSEED | NVIRT_VMX_PROC2_PAUSE_LOOP | NVIRT_VMX_PROC2_ENCLS |                 \
+     NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
+#define LEAF_CONTROLS (NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
 #define PROC2_ALLOWED                                                                              \
-    (PROC2_INTERCEPTS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID |                         \
-     NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID)
+    (NVIRT_VMX_PROC2_MODE_EXECUTE | PROC2_INTERCEPTS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID |                         \
+     NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_APIC_ACCESSES |          \
+     NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |                                     \
+     NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS |                                                          \
+     NVIRT_VMX_PROC2_TSC_SCALING | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID)
 #define PIN_ALLOWED                                                                                \
     (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS |                      \
      NVIRT_VMX_PIN_PREEMPTION_TIMER)
@@ -113,10 +118,13 @@ static inline void check_superset(const struct world *w, const struct nvirt_vmcs
                                   const struct nvirt_vmcs *c)
 {
     uint64_t pin = NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI;
+    uint64_t cr8 = NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE;
+    /* Then CR8 of L2 is a byte of the page that L1 gave, or of one of nvirt's. */
+    bool shadowed = (c->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0;
 
     REQUIRE((h->pin_controls & pin & ~c->pin_controls) == 0, "pin intercepts", c->pin_controls);
-    REQUIRE((h->proc_controls & PROC_INTERCEPTS & ~c->proc_controls) == 0, "intercepts",
-            c->proc_controls);
+    REQUIRE((h->proc_controls & PROC_INTERCEPTS & ~(shadowed ? cr8 : 0) & ~c->proc_controls) == 0,
+            "intercepts", c->proc_controls);
     REQUIRE((secondary_of(h) & PROC2_INTERCEPTS & ~secondary_of(c)) == 0, "secondary intercepts",
             c->proc2_controls);
     REQUIRE((h->exception_bitmap & ~c->exception_bitmap & ~(UINT64_C(1) << 14)) == 0,
@@ -127,14 +135,84 @@ static inline void check_superset(const struct world *w, const struct nvirt_vmcs
     REQUIRE((h->cr0_mask & ~w->caps.cr0_fixed0 & ~c->cr0_mask) == 0, "CR0 mask", c->cr0_mask);
     REQUIRE((h->cr4_mask & ~w->caps.cr4_fixed0 & ~NVIRT_CR4_VMXE & ~c->cr4_mask) == 0, "CR4 mask",
             c->cr4_mask);
-    if ((h->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
-        REQUIRE((c->proc_controls & NVIRT_VMX_PROC_CR8_LOAD) != 0 &&
-                    (c->proc_controls & NVIRT_VMX_PROC_CR8_STORE) != 0,
-                "CR8 without TPR shadow", c->proc_controls);
+    if (shadowed) {
+        REQUIRE((w->v->vmcs12.proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0, "TPR shadow", 0);
+        REQUIRE(c->virtual_apic_addr == w->v->no_apic.value ||
+                    (w->v->now->apic_pin.used && w->v->now->apic_pin.written &&
+                     c->virtual_apic_addr == w->v->now->apic_pin.hpa.value),
+                "virtual-APIC page", c->virtual_apic_addr);
+        REQUIRE(c->tpr_threshold <= 15 ||
+                    (secondary_of(c) & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) != 0,
+                "TPR threshold", c->tpr_threshold);
+    } else if ((h->proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0) {
+        REQUIRE((c->proc_controls & cr8) == cr8, "CR8 without TPR shadow", c->proc_controls);
     }
     if ((h->pin_controls & NVIRT_VMX_PIN_EXT_INT) != 0) {
         REQUIRE(((h->exit_controls ^ c->exit_controls) & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) == 0,
                 "acknowledging of L0's interrupts", c->exit_controls);
+    }
+}
+
+/* [SDM 3C "Virtualizing Memory-Mapped APIC Accesses"]: the page is one that L1 gave, pinned, or
+ * nvirt's own; where L2 without EPT has a leaf for L1's address, it is on that page and of its size. */
+static inline void check_access_page(const struct world *w, const struct nvirt_vmcs *c)
+{
+    const struct nvirt_vmcs *vmcs12 = &w->v->vmcs12;
+    const struct nvi_pin *pin = &w->v->now->access_pin;
+    uint32_t level = 0;
+    uint64_t entry;
+
+    if ((secondary_of(c) & NVIRT_VMX_PROC2_APIC_ACCESSES) == 0) {
+        REQUIRE(c->apic_access_addr == 0, "APIC-access page without control", c->apic_access_addr);
+        return;
+    }
+    REQUIRE((secondary_of(vmcs12) & NVIRT_VMX_PROC2_APIC_ACCESSES) != 0, "APIC accesses", 0);
+    REQUIRE(pin->used ? pin->written && c->apic_access_addr == pin->hpa.value &&
+                            pin->page == vmcs12->apic_access_addr
+                      : c->apic_access_addr == w->v->no_apic.value,
+            "APIC-access page", c->apic_access_addr);
+    if ((secondary_of(vmcs12) & NVIRT_VMX_PROC2_EPT) == 0) {
+        entry = nvi_mmu_lookup(&w->v->mmu, w->v->root,
+                               nvirt_l2gpa_make(vmcs12->apic_access_addr), &level);
+        REQUIRE(entry == 0 ||
+                    (level == 1 && (entry & NVI_MMU_ADDRESS) == c->apic_access_addr),
+                "leaf on the APIC-access page", entry);
+    }
+}
+
+/* A leaf of ENCLS, ENCLV or PCONFIG that L0 wants exits from L2 too. */
+static inline void check_leaves(const struct nvirt_vmcs *h, const struct nvirt_vmcs *c)
+{
+    uint64_t of_l0 = secondary_of(h);
+
+    REQUIRE((of_l0 & NVIRT_VMX_PROC2_ENCLS) == 0 ||
+                (h->encls_exit_bitmap & ~c->encls_exit_bitmap) == 0,
+            "ENCLS leaves", c->encls_exit_bitmap);
+    REQUIRE((of_l0 & NVIRT_VMX_PROC2_ENCLV) == 0 ||
+                (h->enclv_exit_bitmap & ~c->enclv_exit_bitmap) == 0,
+            "ENCLV leaves", c->enclv_exit_bitmap);
+    REQUIRE((of_l0 & NVIRT_VMX_PROC2_PCONFIG) == 0 ||
+                (h->pconfig_exit_bitmap & ~c->pconfig_exit_bitmap) == 0,
+            "PCONFIG leaves", c->pconfig_exit_bitmap);
+}
+
+/* [SDM 3C "Virtualizing MSR-Based APIC Accesses"]: what passes without being virtualized is an access to
+ * the APIC of the CPU. */
+static inline void check_x2apic(const struct nvirt_vmcs *c, const uint8_t *bits)
+{
+    uint64_t proc2 = secondary_of(c);
+    bool x2apic = (proc2 & NVIRT_VMX_PROC2_X2APIC) != 0;
+    bool registers = (proc2 & NVIRT_VMX_PROC2_APIC_REGISTERS) != 0;
+    bool interrupts = (proc2 & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) != 0;
+
+    for (uint32_t msr = 0x800; msr <= 0x8ff; msr++) {
+        bool reads = (bits[msr / 8] >> msr % 8 & 1u) == 0;
+        bool writes = (bits[2048 + msr / 8] >> msr % 8 & 1u) == 0;
+
+        REQUIRE(!reads || (x2apic && (registers || msr == 0x808)), "read of an x2APIC MSR", msr);
+        REQUIRE(!writes || (x2apic && (msr == 0x808 || (interrupts && (msr == 0x80b ||
+                                                                       msr == 0x83f)))),
+                "write of an x2APIC MSR", msr);
     }
 }
 
@@ -160,8 +238,13 @@ static inline void check_bitmaps(const struct world *w, const struct nvirt_vmcs 
         const uint64_t *bits = nvirt_port_page_pointer(w->port, nvirt_hpa_make(c->msr_bitmap));
 
         REQUIRE(is_table_page(w->port, c->msr_bitmap), "MSR bitmap of L2", c->msr_bitmap);
+        check_x2apic(c, (const uint8_t *)bits);
         for (uint32_t i = 0; i < 512; i++) {
             uint64_t wanted = ~UINT64_C(0);
+
+            if (i / 4 == 0x800 / 8 / 32 || i / 4 == (0x800 / 8 + 2048) / 32) {
+                continue; /* check_x2apic() */
+            }
 
             if (w->config.msr_bitmap != NULL) {
                 memcpy(&wanted, w->msr_bitmap + i * 8, 8);
@@ -180,6 +263,7 @@ static inline bool may_be_used(enum nvirt_vmcs_field field)
     case NVIRT_VMCS_IO_BITMAP_B:
     case NVIRT_VMCS_MSR_BITMAP:
     case NVIRT_VMCS_TSC_OFFSET:
+    case NVIRT_VMCS_TSC_MULTIPLIER:
     case NVIRT_VMCS_EPTP:
     case NVIRT_VMCS_PIN_CONTROLS:
     case NVIRT_VMCS_PROC_CONTROLS:
@@ -195,6 +279,10 @@ static inline bool may_be_used(enum nvirt_vmcs_field field)
     case NVIRT_VMCS_PROC2_CONTROLS:
     case NVIRT_VMCS_PLE_GAP:
     case NVIRT_VMCS_PLE_WINDOW:
+    case NVIRT_VMCS_ENCLS_EXIT_BITMAP:
+    case NVIRT_VMCS_ENCLV_EXIT_BITMAP:
+    case NVIRT_VMCS_PCONFIG_EXIT_BITMAP:
+    case NVIRT_VMCS_XSS_EXIT_BITMAP:
     case NVIRT_VMCS_CR0_MASK:
     case NVIRT_VMCS_CR4_MASK:
     case NVIRT_VMCS_CR0_SHADOW:
@@ -203,6 +291,13 @@ static inline bool may_be_used(enum nvirt_vmcs_field field)
     case NVIRT_VMCS_CR3_TARGET1:
     case NVIRT_VMCS_CR3_TARGET2:
     case NVIRT_VMCS_CR3_TARGET3:
+    case NVIRT_VMCS_VIRTUAL_APIC_ADDR:
+    case NVIRT_VMCS_APIC_ACCESS_ADDR:
+    case NVIRT_VMCS_EOI_EXIT0:
+    case NVIRT_VMCS_EOI_EXIT1:
+    case NVIRT_VMCS_EOI_EXIT2:
+    case NVIRT_VMCS_EOI_EXIT3:
+    case NVIRT_VMCS_TPR_THRESHOLD:
         return true;
     default:
         return false;
@@ -231,6 +326,7 @@ static inline void check_allowed(const struct world *w, const struct nvirt_vmcs 
     check_word(c->pin_controls, PIN_ALLOWED, w->caps.true_pin, "pin controls");
     check_word(c->proc_controls, PROC_ALLOWED, w->caps.true_proc, "processor controls");
     check_word(c->proc2_controls, PROC2_ALLOWED, w->caps.proc2, "secondary controls");
+    REQUIRE(c->vmfunc_controls == 0, "VM functions of the CPU's own", c->vmfunc_controls);
     check_word(c->exit_controls, EXIT_ALLOWED, w->caps.true_exit, "exit controls");
     check_word(c->entry_controls, ENTRY_ALLOWED, w->caps.true_entry, "entry controls");
     REQUIRE(((h->exit_controls ^ c->exit_controls) & EXIT_HOSTS) == 0, "the host side of an exit",
@@ -253,9 +349,14 @@ static inline void check_acceptable(const struct world *w, const struct nvirt_vm
     struct nvirt_vmx_caps cpu = w->caps;
     struct nvi_vmx_check_out out = { .rule = NVI_VMX_RULE_NONE };
     struct nvi_vmx_check_in in = {
-        .vmcs12 = c, .offer = &cpu, .l1_ia32e = true, .current = NVI_NO_VMCS };
+        .vmcs12 = c, .offer = &cpu, .l1_ia32e = true, .current = NVI_NO_VMCS,
+        .vtpr = 0xff /* Memory of L1's, which may change it at any time. */ };
 
     cpu.cpu.physical_bits = 52; /* The fake machine's addresses. */
+    if (is_table_page(w->port, c->vmcs_link)) {
+        memcpy(&in.link_revision, nvirt_port_page_pointer(w->port, nvirt_hpa_make(c->vmcs_link)),
+               sizeof in.link_revision);
+    }
     if (!nvi_vmx_check_controls(&in, &out) || !nvi_vmx_check_host(&in, &out) ||
         !nvi_vmx_check_guest(&in, &out)) {
         REQUIRE(false, nvi_vmx_rule_name(out.rule), c->entry_interruption);
@@ -267,8 +368,11 @@ static inline void check_roots(struct world *w, const struct nvirt_vmcs *h,
 {
     bool own_tag = (c->proc2_controls & NVIRT_VMX_PROC2_VPID) != 0;
     bool known = false;
+    bool modes = (c->proc2_controls & NVIRT_VMX_PROC2_MODE_EXECUTE) != 0;
 
     REQUIRE((c->proc2_controls & NVIRT_VMX_PROC2_EPT) != 0, "EPT is on", c->proc2_controls);
+    REQUIRE(modes == ((w->v->root->key.role & NVI_ROLE_MODE_EXECUTE) != 0),
+            "tables made for mode-based execute control run with it", c->proc2_controls);
     REQUIRE(is_table_page(w->port, c->eptp & 0x000ffffffffff000), "EPTP", c->eptp);
     REQUIRE(((c->eptp ^ h->eptp) & 0x000ffffffffff000) != 0, "EPTP is not EPT01", c->eptp);
     for (uint32_t i = 0; i < w->config.vpid_count; i++) {
@@ -297,6 +401,13 @@ static inline void check_vmcs01(const struct nvirt_vmcs *h, const struct nvirt_v
         case NVIRT_VMCS_ENTRY_CONTROLS:
             differs &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
             break;
+        case NVIRT_VMCS_PROC2_CONTROLS:
+            differs &= ~NVIRT_VMX_PROC2_VMCS_SHADOWING;
+            break;
+        case NVIRT_VMCS_VMREAD_BITMAP:
+        case NVIRT_VMCS_VMWRITE_BITMAP:
+            differs = 0;
+            break;
         case NVIRT_VMCS_ENTRY_INTERRUPTION:
         case NVIRT_VMCS_ENTRY_ERROR_CODE:
         case NVIRT_VMCS_ENTRY_INSN_LENGTH:
@@ -308,6 +419,33 @@ static inline void check_vmcs01(const struct nvirt_vmcs *h, const struct nvirt_v
             break;
         }
         REQUIRE(differs == 0, nvirt_vmcs_field_name(field), image->field[i]);
+    }
+}
+
+/* [SDM 3C "VMCS Shadowing"]: L1 has a shadow VMCS exactly while it has a current one, and reads there
+ * what vmcs12 says, but for what it wrote itself. Nothing of L0's is there. */
+static inline void check_shadow(const struct world *w, struct nvirt_port_cpu *cpu,
+                                const struct nvirt_vmcs *vmcs01)
+{
+    const struct nvirt_vmx_vcpu *v = w->v;
+    bool used = (vmcs01->proc2_controls & NVIRT_VMX_PROC2_VMCS_SHADOWING) != 0;
+    struct nvirt_vmcs shadow;
+
+    REQUIRE(used == (v->shadow.usable && v->vmx.current != NVI_NO_VMCS), "use of the shadow VMCS",
+            v->vmx.current);
+    REQUIRE(used == (vmcs01->vmcs_link != NVIRT_VMX_NO_VMCS_LINK), "link of the shadow VMCS",
+            vmcs01->vmcs_link);
+    if (!used) {
+        return;
+    }
+    REQUIRE(is_table_page(w->port, vmcs01->vmread_bitmap) &&
+                is_table_page(w->port, vmcs01->vmwrite_bitmap),
+            "bitmaps of the shadow VMCS", vmcs01->vmread_bitmap);
+    hardware_view(cpu, vmcs01->vmcs_link, &shadow);
+    for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
+        REQUIRE(!nvi_field_has(&v->shadow.fields, i) || nvi_field_has(&v->now->lazy, i) ||
+                    shadow.field[i] == v->vmcs12.field[i],
+                nvirt_vmcs_field_name((enum nvirt_vmcs_field)i), shadow.field[i]);
     }
 }
 

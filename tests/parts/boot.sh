@@ -11,11 +11,11 @@ log_is_complete() {
     tr -d '\r' <"$1" | tail -n 1 | grep -qE '^[0-9]+ passed, 0 failed$'
 }
 
-# compare_l1 NAME MACHINE IMAGE: boots it bare, then nested; every line must agree.
+# compare_l1 NAME MACHINE IMAGE [HOST_OPTIONS [WORDS]]: boots it bare, then nested; every line must agree.
 compare_l1() {
-    local name=$1 machine=$2 image=$3
-    boot_multiboot "$machine" "$BOOT/$name-bare" 240 512 "$image" ""
-    boot_nested "$machine" "$BOOT/$name-nested" 400 512 "stats=1" "$image" ""
+    local name=$1 machine=$2 image=$3 options=${4:-} words=${5:-}
+    boot_multiboot "$machine" "$BOOT/$name-bare" 240 512 "$image" "$words"
+    boot_nested "$machine" "$BOOT/$name-nested" 400 512 "stats=1 $options" "$image" "$words"
     tr -d '\r' <"$BOOT/$name-bare/serial.txt" >"$BOOT/$name-bare/log.txt"
     tr -d '\r' <"$BOOT/$name-nested/serial.txt" >"$BOOT/$name-nested/log.txt"
     log_is_complete "$BOOT/$name-bare/serial.txt" || {
@@ -34,9 +34,21 @@ compare_l1() {
     echo "$(wc -l <"$BOOT/$name-bare/log.txt") lines agree"
 }
 
-# linux_verdict NAME MACHINE TIMEOUT EXTRA: KVM inside the Linux L1 must run its guest to PASS.
+# nested_l1 NAME MACHINE IMAGE WORDS: subjects that a bare run cannot have; nothing may fail.
+nested_l1() {
+    boot_nested "$2" "$BOOT/$1" 100 512 "stats=1" "$3" "$4"
+    log_is_complete "$BOOT/$1/serial.txt" || {
+        tr -d '\r' <"$BOOT/$1/serial.txt" | grep -E '^not ok' | head -n 20
+        tail -n 3 "$BOOT/$1/serial.txt"
+        echo "the host said:"
+        tail -n 15 "$BOOT/$1/e9.txt"
+        return 1
+    }
+}
+
+# linux_verdict NAME MACHINE TIMEOUT EXTRA [HOST_OPTIONS]: KVM inside the Linux L1 must run its guest to PASS.
 linux_verdict() {
-    boot_linux_nested "$2" "$BOOT/$1" "$3" "$4"
+    boot_linux_nested "$2" "$BOOT/$1" "$3" "$4" "${5:-}"
     tr -d '\r' <"$BOOT/$1/serial.txt" >"$BOOT/$1/log.txt"
     grep -q '^VERDICT: PASS' "$BOOT/$1/log.txt" || {
         tail -n 15 "$BOOT/$1/log.txt"
@@ -46,26 +58,74 @@ linux_verdict() {
     }
 }
 
+# linux_hyperv NAME MACHINE TIMEOUT EXTRA PATTERN...: with hyperv=1 each pattern is in L1's log (what it found
+# and uses) or in the host's (a counter that is not 0).
+linux_hyperv() {
+    local name=$1 machine=$2 limit=$3 extra=$4 pattern
+    shift 4
+    linux_verdict "$name" "$machine" "$limit" "$extra loglevel=7" "hyperv=1" || return 1
+    for pattern in "$@"; do
+        grep -aqE "$pattern" "$BOOT/$name/log.txt" "$BOOT/$name/e9.txt" || {
+            echo "not found: $pattern"
+            grep -ai 'hyper' "$BOOT/$name/log.txt" "$BOOT/$name/e9.txt"
+            return 1
+        }
+    done
+}
+
 mkdir -p "$BOOT"
 head -c 4096 /dev/zero >"$BOOT/no-kernel.bin"
 if check "boot: host and guest images build" build_images; then
     # The long ones first, so that both cores stay busy.
     if check "boot: the Linux L1 builds from Debian's kernel package" build_linux; then
+        check_async "boot: KVM in KVM: Linux L1 runs Linux that runs a guest, VMX with EPT (Bochs)" \
+            linux_verdict linux-vmx-linux bochs-vmx 900 "nvirt.ept=1 nvirt.linux"
         check_async "boot: Linux KVM as L1, VMX with EPT (Bochs): VERDICT: PASS" \
             linux_verdict linux-vmx-ept bochs-vmx 420 "nvirt.ept=1"
         check_async "boot: Linux KVM as L1, VMX with ept=0 (Bochs): VERDICT: PASS" \
             linux_verdict linux-vmx-shadow bochs-vmx 420 "nvirt.ept=0"
+        check_async "boot: Linux KVM as L1, VMX, saved and restored at every 11th exit (Bochs)" \
+            linux_verdict linux-vmx-snapshot bochs-vmx 420 "nvirt.ept=1 nvirt.enable_apicv=0" "snapshot=11"
+        check_async "boot: KVM in KVM: Linux L1 runs Linux that runs a guest, SVM with NPT (QEMU)" \
+            linux_verdict linux-svm-linux-npt qemu-svm 420 "nvirt.npt=1 nvirt.linux"
+        check_async "boot: KVM in KVM: Linux L1 runs Linux that runs a guest, SVM with npt=0 (QEMU)" \
+            linux_verdict linux-svm-linux-shadow qemu-svm 420 "nvirt.npt=0 nvirt.linux"
         check_async "boot: Linux KVM as L1, SVM with NPT (QEMU): VERDICT: PASS" \
             linux_verdict linux-svm-npt qemu-svm 240 "nvirt.npt=1"
         check_async "boot: Linux KVM as L1, SVM with npt=0 (QEMU): VERDICT: PASS" \
             linux_verdict linux-svm-shadow qemu-svm 240 "nvirt.npt=0"
+        check_async "boot: Linux KVM as L1, SVM, saved and restored at every 11th exit (QEMU)" \
+            linux_verdict linux-svm-snapshot qemu-svm 240 "nvirt.npt=1" "snapshot=11"
+        check_async "boot: Linux KVM as L1 finds and uses Hyper-V's enlightenments, SVM (QEMU)" \
+            linux_hyperv linux-svm-hyperv qemu-svm 240 "nvirt.npt=1" \
+            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0x4c0000" \
+            "Hyper-V enlightened NPT TLB flush enabled" "maps_clean +[1-9][0-9]{3}" \
+            "Hyper-V: [1-9][0-9]* hypercalls, 0 refused"
+        check_async "boot: Linux KVM as L1 finds and uses Hyper-V's enlightenments, VMX (Bochs)" \
+            linux_hyperv linux-vmx-hyperv bochs-vmx 420 "nvirt.ept=1" \
+            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0xc0101" \
+            "using Hyper-V Enlightened VMCS" "enlightened_entries +[1-9][0-9]{3}" \
+            "groups_clean +[1-9][0-9]{4}" "maps_clean +[1-9][0-9]{3}" \
+            "Hyper-V: [1-9][0-9]* hypercalls, 0 refused"
     fi
     check_async "boot: VMX test hypervisor, bare and nested logs agree (Bochs)" \
         compare_l1 vmx-bochs bochs-vmx "$L1_VMX"
+    check_async "boot: VMX test hypervisor, saved and restored at every 7th exit (Bochs)" \
+        compare_l1 vmx-bochs-snapshot bochs-vmx "$L1_VMX" "snapshot=7" "-delivery"
+    # VMCS shadowing is nvirt's own work, so L1 has it there and the CPU has not.
+    check_async "boot: VMX test hypervisor, an older CPU, bare and nested logs agree (Bochs)" \
+        compare_l1 vmx-bochs-old bochs-vmx-old "$L1_VMX" "" "-shadow"
+    check_async "boot: VMX test hypervisor, what the emulator lacks or breaks, nested (Bochs)" \
+        nested_l1 vmx-manual bochs-vmx "$L1_VMX" "posted manual"
     check_async "boot: SVM test hypervisor, bare and nested logs agree (QEMU)" \
         compare_l1 svm-qemu qemu-svm "$L1_SVM"
     check_async "boot: SVM test hypervisor, bare and nested logs agree (Bochs)" \
         compare_l1 svm-bochs bochs-svm "$L1_SVM"
+
+    check_async "boot: SVM test hypervisor, STGI and CLGI exit (QEMU)" \
+        compare_l1 svm-qemu-no-vgif qemu-svm "$L1_SVM" "vgif=0"
+    check_async "boot: SVM test hypervisor, saved and restored at every 7th exit (QEMU)" \
+        compare_l1 svm-qemu-snapshot qemu-svm "$L1_SVM" "snapshot=7"
 
     check_async "boot: a CPU without VMX or SVM is refused with a message" \
         env QEMU_CPU=qemu64,-svm bash -c '. tests/lib.sh; . tests/boot/boots.sh; . tests/boot/messages.sh

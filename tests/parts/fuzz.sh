@@ -8,7 +8,12 @@
 need_packages $PACKAGES_UNIT || exit 1
 FUZZ=$OUT/fuzz
 FUZZ_SECONDS=${NVIRT_FUZZ_SECONDS:-}
-FUZZ_TARGETS="vmx:6000 svm:10000 walk:25000" # NAME:INPUTS, some 20 seconds each
+# What libFuzzer learns from compared values includes addresses: the same run needs the same addresses.
+FIXED_ADDRESSES=""
+if setarch -R true 2>/dev/null; then
+    FIXED_ADDRESSES="setarch -R"
+fi
+FUZZ_TARGETS="vmx:6000 svm:10000 walk:25000 hyperv:35000 evmcs:6000" # NAME:INPUTS, some 20 seconds each
 
 fuzz_build() {
     cmake -S . -B "$FUZZ/build" -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
@@ -18,7 +23,7 @@ fuzz_build() {
 # fuzz_run NAME INPUTS: the seeds come first, then mutations until the inputs or the seconds are used up.
 fuzz_run() {
     local name=$1 dir=$FUZZ/$1 status limit=600
-    local -a how=(-seed=1 "-runs=$2")
+    local -a how=(-seed=1 "-runs=$2" -reload=0)
     rm -rf "$dir/seeds" "$dir/crash"
     if [ -n "$FUZZ_SECONDS" ]; then
         how=("-seed=$((RANDOM * 32768 + RANDOM + 1))" "-max_total_time=$FUZZ_SECONDS")
@@ -29,7 +34,7 @@ fuzz_run() {
     mkdir -p "$dir/seeds" "$dir/corpus" "$dir/crash"
     python3 tests/fuzz/make_seeds.py "$name" "$dir/seeds" || return 1
     # The fuzzer ends by itself; timeout is for one that does not.
-    timeout "$limit" "$FUZZ/build/tests/fuzz/fuzz_$name" "${how[@]}" -len_control=0 \
+    timeout "$limit" $FIXED_ADDRESSES "$FUZZ/build/tests/fuzz/fuzz_$name" "${how[@]}" -len_control=0 \
         -max_len=1024 -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$dir/crash/" "$dir/corpus" "$dir/seeds" \
         >"$dir/log.txt" 2>&1

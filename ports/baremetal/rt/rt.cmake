@@ -12,6 +12,8 @@ function(rt_add_image name)
     if(NOT A_BASE)
         set(A_BASE 0x100000)
     endif()
+    # Calls of memcpy and its like appear after link-time optimisation has looked for their users.
+    set_source_files_properties(${RT_DIR}/rt_lib.c PROPERTIES COMPILE_OPTIONS -fno-lto)
     add_executable(${name} ${A_SOURCES} ${RT_DIR}/boot.S ${RT_DIR}/rt_cpu.c ${RT_DIR}/rt_lib.c)
     set_target_properties(${name} PROPERTIES SUFFIX .elf LINK_DEPENDS ${RT_DIR}/rt.ld
                           POSITION_INDEPENDENT_CODE OFF)

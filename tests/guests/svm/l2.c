@@ -48,6 +48,16 @@ bool cpu_has_flush_by_asid(void)
     return (svm_features() >> 6) & 1;
 }
 
+bool cpu_has_clean_bits(void)
+{
+    return (svm_features() >> 5) & 1;
+}
+
+bool cpu_has_virtual_gif(void)
+{
+    return (svm_features() >> 16) & 1;
+}
+
 static void set_seg(struct vmcb_seg *s, uint16_t selector, uint16_t attrib, uint32_t limit)
 {
     s->selector = selector;

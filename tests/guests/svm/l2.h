@@ -74,6 +74,8 @@ bool l2_is_invalid(uint64_t exit_code);
 bool cpu_has_nrips(void);
 bool cpu_has_npt(void);
 bool cpu_has_flush_by_asid(void);
+bool cpu_has_clean_bits(void);
+bool cpu_has_virtual_gif(void);
 
 void l2_switch(struct vmcb *v, struct l2_gpr *g, uint32_t flags, struct vmcb *host);
 

@@ -14,8 +14,11 @@
     X(test_state)                                                                                  \
     X(test_interrupts)                                                                             \
     X(test_virtual_irq)                                                                            \
+    X(test_virtual_gif)                                                                            \
+    X(test_clean)                                                                                  \
     X(test_events)                                                                                 \
     X(test_npt)                                                                                    \
+    X(test_npt_mix)                                                                                \
     X(test_paging)                                                                                 \
     X(test_tlb)                                                                                    \
     X(test_modes)                                                                                  \

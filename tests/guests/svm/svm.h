@@ -111,6 +111,8 @@ enum {
 #define VINTR_PRIO(n) ((uint64_t)(n) << 16)
 #define VINTR_IGN_TPR (1ull << 20)
 #define VINTR_MASKING (1ull << 24)
+#define VINTR_GIF (1ull << 9)
+#define VINTR_GIF_ENABLE (1ull << 25)
 #define VINTR_VECTOR(n) ((uint64_t)(n) << 32)
 
 /* EVENTINJ and EXITINTINFO */

@@ -31,17 +31,24 @@ static void vmrun_op(uint64_t rax, uint64_t unused)
                      "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
 }
 
-/* VMCB clean bits are a promise only CPUs that announce them may rely on. */
+/*
+ * Clean bits that lie. A CPU that does not announce them takes the new values; one that does may take
+ * either, for each group as a whole, and L1 lives in any case [APM 2 "VMCB Clean Bits"].
+ */
 static void clean_bits(enum l2_mode mode)
 {
+    bool cached = cpu_has_clean_bits();
     uint64_t *other;
+    uint64_t code;
 
     l2_reset(mode);
-    l2.vmcb->clean = 0xffffffff;
+    /* The first run is honest: what an earlier test's L2 had is no state to go on with. */
     t_eq("clean-bits", "first", l2_run_at(g_h_cpuid), EXIT_VMMCALL);
     l2_intercept(ICPT_CPUID, true);
     l2.vmcb->clean = 0xffffffff;
-    t_eq("clean-bits", "intercepts", l2_run_at(g_h_cpuid), EXIT_MISC(ICPT_CPUID));
+    code = l2_run_at(g_h_cpuid);
+    t_check("clean-bits", "intercepts",
+            code == EXIT_MISC(ICPT_CPUID) || (cached && code == EXIT_VMMCALL));
     other = pt_identity(PT_P | PT_W | PT_U | PT_A | PT_D);
     *(uint64_t *)(void *)&l2_page[0] = 0x1111;
     *(uint64_t *)(void *)&l2_page[4096] = 0x2222;
@@ -54,10 +61,12 @@ static void clean_bits(enum l2_mode mode)
     l2.vmcb->clean = 0xffffffff;
     l2.vmcb->tlb_control = 1;
     t_eq("clean-bits", "root", l2_run_at(g_h_read), EXIT_VMMCALL);
-    t_eq("clean-bits", "root-value", l2.vmcb->rax, 0x2222);
+    t_check("clean-bits", "root-value",
+            l2.vmcb->rax == 0x2222 || (cached && l2.vmcb->rax == 0x1111));
     l2.vmcb->asid = 0;
     l2.vmcb->clean = 0xffffffff;
-    t_check("clean-bits", "asid-0", l2_is_invalid(l2_run_at(g_h_nop)));
+    code = l2_run_at(g_h_nop);
+    t_check("clean-bits", "asid-0", l2_is_invalid(code) || (cached && code == EXIT_VMMCALL));
 }
 
 /* Virtual VMLOAD/VMSAVE is announced by no CPU here: an intercept is an intercept. */

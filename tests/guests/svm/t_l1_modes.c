@@ -114,10 +114,12 @@ static void prepare(enum format f, enum l2_mode mode)
     }
 }
 
+static bool no_flush;
+
 static uint64_t run_at(const uint8_t *code)
 {
     l2.vmcb->rip = pa(code);
-    l2.vmcb->tlb_control = 1;
+    l2.vmcb->tlb_control = no_flush ? 0 : 1;
     trap.in_l2 = true;
     l1_vmrun_in(&l1, l2.vmcb, &vmcb_host);
     trap.in_l2 = false;
@@ -171,6 +173,93 @@ static void faults(enum format f)
     t_eq(names[f], "dirty", entry_flags(f), 7 | PT_A | PT_D);
 }
 
+/* The region after REGION, of one directory entry: a table of small pages, a large page, or
+ * nothing. */
+static _Alignas(4096) uint8_t small_table[4096];
+
+static void put_directory(enum format f, bool large, uint32_t flags)
+{
+    uint64_t to = large ? pa(l2_page) & (f == TWO_LEVEL ? ~0x3fffffull : ~0x1fffffull)
+                        : pa(small_table);
+    uint64_t value = flags == 0 ? 0 : to | flags | (large ? PT_PS : 0);
+
+    if (f == TWO_LEVEL) {
+        large_entry32[1] = (uint32_t)value;
+    } else {
+        large_entry[1] = value;
+    }
+}
+
+/* Small page @page of the region leads to the two pages of L2's in turn, the other way round. */
+static void put_small(enum format f, unsigned int page, uint32_t flags)
+{
+    uint64_t value = (pa(l2_page) + (page % 2 == 0 ? 4096 : 0)) | flags;
+
+    if (f == TWO_LEVEL) {
+        ((uint32_t *)(void *)small_table)[page] = (uint32_t)value;
+    } else {
+        ((uint64_t *)(void *)small_table)[page] = value;
+    }
+}
+
+static uint32_t small_flags(enum format f, unsigned int page)
+{
+    return (uint32_t)(f == TWO_LEVEL ? ((uint32_t *)(void *)small_table)[page]
+                                     : ((uint64_t *)(void *)small_table)[page]) & 0x67;
+}
+
+static uint64_t read_at(uint32_t address)
+{
+    l2.vmcb->rax = address;
+    return run_at(g_l1_read) == EXIT_VMMCALL ? (uint32_t)l2.vmcb->rax : l2.vmcb->exit_code;
+}
+
+/* Small pages beside a large one, their flags, and one size exchanged for the other: L1 flushes at
+ * each entry but the last. [APM 2 "Nested Paging", "Legacy-Paging"] */
+static void mixes(enum format f)
+{
+    uint32_t next = REGION + (f == TWO_LEVEL ? 0x400000u : 0x200000u);
+    uint32_t in_large = next + (alias_of(f) - REGION);
+    uint32_t last = f == TWO_LEVEL ? 1023 : 511;
+
+    t_group("l1-mode.mix", names[f]);
+    prepare(f, L2_NPT);
+    *(uint32_t *)(void *)l2_page = 0x1111;
+    *(uint32_t *)(void *)&l2_page[4096] = 0x2222;
+    memset(small_table, 0, sizeof small_table);
+    put_small(f, 0, 7);
+    put_small(f, 1, 7);
+    put_small(f, last, 5);
+    put_directory(f, false, 7);
+    t_eq("small", "first", read_at(next), 0x2222);
+    t_eq("small", "second", read_at(next + 4096), 0x1111);
+    t_eq("small", "last", read_at(next + last * 4096), 0x1111);
+    t_eq("small", "absent", read_at(next + 2 * 4096), EXIT_NPF);
+    t_eq("large", "beside", read_at(alias_of(f)), 0x1111);
+    t_eq("small", "accessed", small_flags(f, 0), 7 | PT_A);
+    l2.vmcb->rax = next + last * 4096;
+    t_eq("small", "readonly", run_at(g_l1_write), EXIT_NPF);
+    l2.vmcb->rax = next;
+    t_eq("small", "write", run_at(g_l1_write), EXIT_VMMCALL);
+    t_eq("small", "dirty", small_flags(f, 0), 7 | PT_A | PT_D);
+    t_eq("small", "not-dirty", small_flags(f, 1), 7 | PT_A);
+    t_eq("small", "written", *(uint32_t *)(void *)&l2_page[4096], 0x600dcafe);
+    put_directory(f, true, 7);
+    t_eq("merged", "value", read_at(in_large), 0x1111);
+    t_eq("merged", "next", read_at(in_large + 4096), 0x600dcafe);
+    put_directory(f, false, 5);
+    t_eq("split", "value", read_at(next + 4096), 0x1111);
+    l2.vmcb->rax = next;
+    t_eq("split", "directory-readonly", run_at(g_l1_write), EXIT_NPF);
+    put_directory(f, false, 0);
+    t_eq("gone", "value", read_at(next), EXIT_NPF);
+    /* Nothing was there: what is put there needs no flush. */
+    put_directory(f, true, 7);
+    no_flush = true;
+    t_eq("back", "value", read_at(in_large), 0x1111);
+    no_flush = false;
+}
+
 void test_l1_modes(void)
 {
     for (unsigned int f = COMPAT; f <= FIVE_LEVEL; f++) {
@@ -182,6 +271,7 @@ void test_l1_modes(void)
         if (!t_skip(names[f])) {
             runs((enum format)f, L2_NPT);
             faults((enum format)f);
+            mixes((enum format)f);
         }
         t_group("l1-mode", "shadow");
         if (!t_skip(names[f])) {

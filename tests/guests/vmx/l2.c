@@ -48,6 +48,47 @@ void ctl_clear(uint32_t field, uint32_t bits)
     vmwrite(field, vmread(field) & ~(uint64_t)bits);
 }
 
+bool ctl_can(uint32_t field, uint32_t bits)
+{
+    static const struct {
+        uint32_t field, msr;
+    } controls[] = {{F_PIN, MSR_VMX_TRUE_PIN}, {F_PROC, MSR_VMX_TRUE_PROC},
+                    {F_PROC2, MSR_VMX_PROC2}, {F_EXIT, MSR_VMX_TRUE_EXIT},
+                    {F_ENTRY, MSR_VMX_TRUE_ENTRY}};
+
+    for (unsigned i = 0; i < sizeof(controls) / sizeof(controls[0]); i++) {
+        if (controls[i].field == field)
+            return (bits & ~(rt_rdmsr(controls[i].msr) >> 32)) == 0;
+    }
+    return true;
+}
+
+bool ept_can(uint64_t bits)
+{
+    return (rt_rdmsr(MSR_VMX_EPT_VPID_CAP) & bits) == bits;
+}
+
+uint64_t eptp_ad(void)
+{
+    return ept_can(EPT_CAP_AD) ? EPTP_AD : 0;
+}
+
+void unblock_nmi(void)
+{
+    __asm__ volatile("movq %%rsp, %%rax\n"
+                     "pushq %0\n"
+                     "pushq %%rax\n"
+                     "pushfq\n"
+                     "pushq %1\n"
+                     "leaq 1f(%%rip), %%rax\n"
+                     "pushq %%rax\n"
+                     "iretq\n"
+                     "1:\n"
+                     :
+                     : "i"(RT_SEL_DS), "i"(RT_SEL_CS64)
+                     : "rax", "memory", "cc");
+}
+
 void vmcs_prepare(uint64_t *region)
 {
     memset(region, 0, 4096);
@@ -144,6 +185,7 @@ static void write_controls(enum l2_mode mode)
     vmwrite(F_PIN, rt_rdmsr(MSR_VMX_TRUE_PIN) & 0xffffffffu);
     vmwrite(F_PROC, (rt_rdmsr(MSR_VMX_TRUE_PROC) & 0xffffffffu) | PROC_SECONDARY |
                         PROC_MSR_BITMAPS);
+    proc2 &= (uint32_t)(rt_rdmsr(MSR_VMX_PROC2) >> 32); /* INVPCID is younger than VMX. */
     vmwrite(F_PROC2, proc2 | (rt_rdmsr(MSR_VMX_PROC2) & 0xffffffffu));
     vmwrite(F_EXIT, (rt_rdmsr(MSR_VMX_TRUE_EXIT) & 0xffffffffu) | EXIT_HOST64 | EXIT_SAVE_DEBUG |
                         EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | EXIT_LOAD_PAT);

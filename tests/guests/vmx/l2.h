@@ -83,6 +83,18 @@ uint32_t l2_skip_and_run(void);
 /* Sets and clears bits of a 32-bit control field. */
 void ctl_set(uint32_t field, uint32_t bits);
 void ctl_clear(uint32_t field, uint32_t bits);
+/* Whether the CPU can set all of @bits there; true for a field that is no such control. */
+bool ctl_can(uint32_t field, uint32_t bits);
+
+/* Whether the CPU has what IA32_VMX_EPT_VPID_CAP says with these bits. */
+#define EPT_CAP_1G (1ull << 17)
+#define EPT_CAP_AD (1ull << 21)
+bool ept_can(uint64_t bits);
+/* EPTP_AD where the CPU has it, else 0. */
+uint64_t eptp_ad(void);
+
+/* IRET ends blocking by NMI, whoever caused it. */
+void unblock_nmi(void);
 
 /* RIP of L2 as a linear address (real mode has a CS base). */
 uint64_t l2_rip(void);

@@ -22,7 +22,19 @@ static const struct {
     {"info", test_insn_info, false},
     {"event", test_events, false},
     {"async", test_windows, false},
+    {"activity", test_activity, false},
     {"ept", test_ept, false},
+    {"ept_changes", test_ept_changes, false},
+    {"ept_mix", test_ept_mix, false},
+    {"vmfunc", test_vmfunc, false},
+    {"pml", test_pml, false},
+    {"ve", test_ve, false},
+    {"shadow", test_shadow, false},
+    {"tpr", test_tpr, false},
+    {"apic", test_apic, false},
+    {"secondary", test_secondary, false},
+    {"apicv", test_apicv, false},
+    {"delivery", test_delivery, false},
     {"entry", test_entry_controls, false},
     {"guest", test_entry_guest, false},
     {"switch", test_switch, false},
@@ -33,15 +45,18 @@ static const struct {
     {"resume", test_resume, false},
     {"pcid", test_pcid, false},
     {"legacy", test_legacy, false},
+    {"posted", test_posted, true},
     {"manual", test_manual, true},
     {"hostile", test_hostile, true},
 };
 
-/* The first word of a Multiboot command line is the image's name. */
+/* The first word of a Multiboot command line is the image's name. A word that begins with a minus
+ * leaves its subject out. */
 static bool wanted(const char *cmdline, const char *name, bool on_request)
 {
     size_t n = strlen(name);
     bool any = false;
+    bool out;
 
     while (*cmdline != '\0' && *cmdline != ' ')
         cmdline++;
@@ -50,9 +65,11 @@ static bool wanted(const char *cmdline, const char *name, bool on_request)
             cmdline++;
         if (*cmdline == '\0')
             break;
-        any = true;
+        out = *cmdline == '-';
+        cmdline += out;
+        any |= !out;
         if (strncmp(cmdline, name, n) == 0 && (cmdline[n] == ' ' || cmdline[n] == '\0'))
-            return true;
+            return !out;
         while (*cmdline != '\0' && *cmdline != ' ')
             cmdline++;
     }

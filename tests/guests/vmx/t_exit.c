@@ -146,6 +146,10 @@ static void run_row(const struct row *r, enum l2_mode mode)
                        (uint64_t)r->insn};
     char name[32];
 
+    if (r->reason == R_INVPCID && !ctl_can(F_PROC2, PROC2_INVPCID))
+        return;
+    if (r->where != ALWAYS && !ctl_can(r->where == PROC ? F_PROC : F_PROC2, r->control))
+        return;
     l2_reset(mode);
     descriptor_operands();
     set_control(r, true);
@@ -168,6 +172,8 @@ static void run_row(const struct row *r, enum l2_mode mode)
 /* XSETBV exits always, once CR4.OSXSAVE lets it execute. */
 static void xsetbv(enum l2_mode mode)
 {
+    if ((rt_cpuid(1, 0).ecx & (1u << 26)) == 0)
+        return;
     l2_reset(mode);
     (void)l2_go(s_xsetbv);
     check_eq((uint64_t)l2_handler_vector(), 6, "xsetbv_without_osxsave");
@@ -250,6 +256,44 @@ static void tsc_offset(enum l2_mode mode)
     check(l2.g.r8 - before < slack, "tsc_offset.unused");
 }
 
+/* L2 reads between what L1 reads before and after, both as the multiplier and the offset make them. */
+static void tsc_is_within(uint64_t before, uint64_t after, const char *name)
+{
+    check(l2.g.r8 >= before && l2.g.r8 <= after, "tsc_scaling.%s.rdtsc", name);
+    check(l2.g.r9 >= before && l2.g.r9 <= after, "tsc_scaling.%s.rdtscp", name);
+}
+
+static void tsc_scaling(enum l2_mode mode)
+{
+    const uint64_t offset = 1ull << 60;
+    const unsigned factor = 14; /* As a power of two: far beyond what the run takes. */
+    uint64_t before;
+
+    if (!ctl_can(F_PROC2, PROC2_TSC_SCALING))
+        return;
+    l2_reset(mode);
+    ctl_set(F_PROC, PROC_TSC_OFFSET | PROC_SECONDARY);
+    ctl_set(F_PROC2, PROC2_TSC_SCALING);
+    vmwrite(F_TSC_MULTIPLIER, 1ull << (48 + factor));
+    vmwrite(F_TSC_OFFSET, offset);
+    before = rt_rdtsc();
+    (void)l2_go(s_tsc);
+    tsc_is_within((before << factor) + offset, (rt_rdtsc() << factor) + offset, "both");
+    vmwrite(F_TSC_OFFSET, 0);
+    vmwrite(F_TSC_MULTIPLIER, 3ull << (47 + factor));
+    before = rt_rdtsc();
+    (void)l2_go(s_tsc);
+    tsc_is_within((before << factor) / 2 * 3, (rt_rdtsc() << factor) / 2 * 3, "fraction");
+    /* Without offsetting there is no scaling. */
+    l2_reset(mode);
+    ctl_set(F_PROC, PROC_SECONDARY);
+    ctl_set(F_PROC2, PROC2_TSC_SCALING);
+    vmwrite(F_TSC_MULTIPLIER, 1ull << (48 + factor));
+    before = rt_rdtsc();
+    (void)l2_go(s_tsc);
+    tsc_is_within(before, rt_rdtsc(), "without_offset");
+}
+
 void test_exits(void)
 {
     static const enum l2_mode modes[] = {L2_EPT, L2_PLAIN};
@@ -267,5 +311,6 @@ void test_exits(void)
         xsetbv(modes[m]);
         enabled_by_control(modes[m]);
         tsc_offset(modes[m]);
+        tsc_scaling(modes[m]);
     }
 }

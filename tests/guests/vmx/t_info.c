@@ -111,14 +111,35 @@ static const struct row rows[] = {
     X(rdseed64, R_RDSEED, REG1(15) | (2u << 11), REG1(15) | (3u << 11), 0),
 };
 
+/* The secondary control that an exit needs; 0: none. */
+static uint32_t control_of(uint32_t reason)
+{
+    switch (reason) {
+    case R_GDTR_IDTR:
+    case R_LDTR_TR:
+        return PROC2_DESC_TABLE;
+    case R_RDRAND:
+        return PROC2_RDRAND;
+    case R_RDSEED:
+        return PROC2_RDSEED;
+    case R_INVPCID:
+        return PROC2_INVPCID;
+    default:
+        return 0;
+    }
+}
+
 static void run_row(const struct row *r)
 {
     uint64_t qualification = r->qualification;
+    uint32_t proc2 = control_of(r->reason);
     char name[48];
 
+    if (!ctl_can(F_PROC2, proc2))
+        return;
     l2_reset(L2_EPT);
     ctl_set(F_PROC, PROC_INVLPG);
-    ctl_set(F_PROC2, PROC2_DESC_TABLE | PROC2_RDRAND | PROC2_RDSEED);
+    ctl_set(F_PROC2, proc2);
     l2_start(r->start);
     /* Every address a row can form lies in L2's memory. */
     l2.g.rax = l2.g.rbx = l2.g.rcx = l2.g.rdi = l2.g.rsi = l2.g.r8 = l2.g.r12 = L2_DATA + 0x100;

@@ -83,7 +83,7 @@ static void vmptrld_rules(void)
     fails_with(load_of((uint64_t)vmcs_region[1]), E_VMPTRLD_REVISION, "wrong_revision");
     vmcs_region[1][0] ^= 1;
     vmcs_region[1][0] |= 1ull << 31;
-    /* A CPU with VMCS shadowing takes it as a shadow VMCS; both are right as announced. */
+    /* A CPU with VMCS shadowing takes it as a shadow VMCS. */
     if ((rt_rdmsr(MSR_VMX_PROC2) >> 32 & PROC2_SHADOW_VMCS) == 0)
         fails_with(load_of((uint64_t)vmcs_region[1]), E_VMPTRLD_REVISION, "shadow_indicator");
     else

@@ -59,5 +59,9 @@ void test_manual(void)
     check_group("manual");
     entry_rows(rows, sizeof(rows) / sizeof(rows[0]));
     large_leaf_bit_12();
+    test_pml_manual();
+    test_ve_manual();
+    test_shadow_manual();
+    check_group("manual");
     in_root_operation();
 }

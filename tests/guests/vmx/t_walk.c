@@ -148,6 +148,9 @@ static void smap(void)
     uint64_t cr4 = rt_read_cr4();
     unsigned open, shut;
 
+    if ((rt_cpuid(7, 0).ebx & (1u << 20)) == 0)
+        return;
+
     open_window();
     pt[1] |= U;
     rt_write_cr3(rt_read_cr3());
@@ -194,11 +197,13 @@ static void sizes_and_edges(void)
     expect_status(vmptrst(at(pa & 0x1fffff)), ANY, 0, "size.2m");
     check_eq(*(uint64_t *)&l2_data[3][0], (uint64_t)vmcs_region[0], "size.2m_value");
     check_eq(pd[0] & (A | D), A | D, "size.2m_dirty");
-    open_window();
-    pdpt[0] = P | W | PS;
-    rt_write_cr3(rt_read_cr3());
-    expect_status(vmptrst(at(pa + 8)), ANY, 0, "size.1g");
-    check_eq(*(uint64_t *)&l2_data[3][8], (uint64_t)vmcs_region[0], "size.1g_value");
+    if ((rt_cpuid(0x80000001, 0).edx & (1u << 26)) != 0) {
+        open_window();
+        pdpt[0] = P | W | PS;
+        rt_write_cr3(rt_read_cr3());
+        expect_status(vmptrst(at(pa + 8)), ANY, 0, "size.1g");
+        check_eq(*(uint64_t *)&l2_data[3][8], (uint64_t)vmcs_region[0], "size.1g_value");
+    }
 
     open_window();
     expect_status(vmptrst(at(0xffc)), ANY, 0, "crossing");

@@ -31,23 +31,6 @@ static void map_apic(void)
     flush_everything();
 }
 
-/* IRET ends blocking by NMI, whoever caused it. */
-static void unblock_nmi(void)
-{
-    __asm__ volatile("movq %%rsp, %%rax\n"
-                     "pushq %0\n"
-                     "pushq %%rax\n"
-                     "pushfq\n"
-                     "pushq %1\n"
-                     "leaq 1f(%%rip), %%rax\n"
-                     "pushq %%rax\n"
-                     "iretq\n"
-                     "1:\n"
-                     :
-                     : "i"(RT_SEL_DS), "i"(RT_SEL_CS64)
-                     : "rax", "memory", "cc");
-}
-
 static void open_interrupts(void)
 {
     __asm__ volatile("sti\nnop\nnop\ncli" : : : "memory");
@@ -295,6 +278,8 @@ static void preemption_timer(enum l2_mode mode)
 /* In Bochs 2.7 the control alone never causes an exit (differences.md); the injected event does. */
 static void monitor_trap(enum l2_mode mode)
 {
+    if (!ctl_can(F_PROC, PROC_MTF))
+        return;
     l2_reset(mode);
     l2_start(s_w_nops);
     vmwrite(F_ENTRY_INTR, INTR_VALID | INTR_TYPE(T_OTHER));

@@ -21,7 +21,23 @@ void test_msr(void);          /* t_msr.c */
 void test_insn_info(void);    /* t_info.c */
 void test_events(void);       /* t_event.c */
 void test_windows(void);      /* t_window.c */
+void test_activity(void);     /* t_activity.c: L2 in shutdown */
 void test_ept(void);          /* t_ept.c */
+void test_vmfunc(void);       /* t_vmfunc.c */
+void test_ept_changes(void);  /* t_ept_changes.c */
+void test_ept_mix(void);      /* t_ept_mix.c */
+void test_ve(void);           /* t_ve.c: virtualization exceptions, */
+void test_ve_manual(void);    /* and of them what Bochs breaks: part of "manual" */
+void test_pml(void);          /* t_pml.c: page-modification log, */
+void test_pml_manual(void);   /* and of that what Bochs breaks: part of "manual" */
+void test_shadow(void);       /* t_shadow.c: VMCS shadowing, */
+void test_shadow_manual(void); /* and of that what Bochs breaks: part of "manual" */
+void test_tpr(void);          /* t_tpr.c */
+void test_apic(void);         /* t_apic.c: pages that stand for L2's APIC */
+void test_secondary(void);    /* t_secondary.c: XSAVES, loops of PAUSE */
+void test_apicv(void);        /* t_apicv.c: its registers and interrupts without exits */
+void test_delivery(void);     /* the same file: virtual interrupts that are delivered */
+void test_posted(void);       /* the same file: only when the command line asks for it */
 void test_entry_controls(void); /* t_entry.c */
 void test_entry_guest(void);  /* t_entry_guest.c */
 void test_switch(void);       /* t_switch.c: state loaded and saved by transitions */

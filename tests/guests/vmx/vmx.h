@@ -21,6 +21,7 @@
 #define MSR_VMX_CR4_FIXED0 0x488u
 #define MSR_VMX_CR4_FIXED1 0x489u
 #define MSR_VMX_PROC2 0x48bu
+#define MSR_VMX_VMFUNC 0x491u
 #define MSR_VMX_EPT_VPID_CAP 0x48cu
 #define MSR_VMX_TRUE_PIN 0x48du
 #define MSR_VMX_TRUE_PROC 0x48eu
@@ -59,6 +60,7 @@
 
 /* --- VMCS fields ------------------------------------------------------------------------------ */
 #define F_VPID 0x0000u
+#define F_POSTED_VECTOR 0x0002u
 #define F_G_ES_SEL 0x0800u
 #define F_G_CS_SEL 0x0802u
 #define F_G_SS_SEL 0x0804u
@@ -67,6 +69,7 @@
 #define F_G_GS_SEL 0x080au
 #define F_G_LDTR_SEL 0x080cu
 #define F_G_TR_SEL 0x080eu
+#define F_G_INTR_STATUS 0x0810u
 #define F_H_ES_SEL 0x0c00u
 #define F_H_CS_SEL 0x0c02u
 #define F_H_SS_SEL 0x0c04u
@@ -81,7 +84,21 @@
 #define F_EXIT_MSR_LOAD 0x2008u
 #define F_ENTRY_MSR_LOAD 0x200au
 #define F_TSC_OFFSET 0x2010u
+#define F_XSS_BITMAP 0x202cu
+#define F_TSC_MULTIPLIER 0x2032u
+#define F_PML_ADDR 0x200eu
+#define F_VE_INFO 0x202au
+#define F_EPTP_INDEX 0x0004u
+#define F_G_PML_INDEX 0x0812u
+#define F_VIRTUAL_APIC 0x2012u
+#define F_APIC_ACCESS 0x2014u
+#define F_POSTED_DESCRIPTOR 0x2016u
+#define F_VMFUNC_CONTROLS 0x2018u
 #define F_EPTP 0x201au
+#define F_EOI_EXIT0 0x201cu
+#define F_EPTP_LIST 0x2024u
+#define F_VMREAD_BITMAP 0x2026u
+#define F_VMWRITE_BITMAP 0x2028u
 #define F_GUEST_PHYS 0x2400u
 #define F_G_LINK 0x2800u
 #define F_G_DEBUGCTL 0x2802u
@@ -105,6 +122,8 @@
 #define F_ENTRY_INTR_ERROR 0x4018u
 #define F_ENTRY_INSN_LEN 0x401au
 #define F_TPR_THRESHOLD 0x401cu
+#define F_PLE_GAP 0x4020u
+#define F_PLE_WINDOW 0x4022u
 #define F_PROC2 0x401eu
 #define F_INSN_ERROR 0x4400u
 #define F_REASON 0x4402u
@@ -186,6 +205,7 @@
 #define PIN_NMI (1u << 3)
 #define PIN_VIRTUAL_NMI (1u << 5)
 #define PIN_PREEMPTION (1u << 6)
+#define PIN_POSTED (1u << 7)
 
 #define PROC_INT_WINDOW (1u << 2)
 #define PROC_TSC_OFFSET (1u << 3)
@@ -198,6 +218,7 @@
 #define PROC_CR3_STORE (1u << 16)
 #define PROC_CR8_LOAD (1u << 19)
 #define PROC_CR8_STORE (1u << 20)
+#define PROC_TPR_SHADOW (1u << 21)
 #define PROC_NMI_WINDOW (1u << 22)
 #define PROC_MOV_DR (1u << 23)
 #define PROC_IO (1u << 24)
@@ -208,16 +229,26 @@
 #define PROC_PAUSE (1u << 30)
 #define PROC_SECONDARY (1u << 31)
 
+#define PROC2_APIC_ACCESSES (1u << 0)
 #define PROC2_EPT (1u << 1)
 #define PROC2_DESC_TABLE (1u << 2)
 #define PROC2_RDTSCP (1u << 3)
+#define PROC2_X2APIC (1u << 4)
 #define PROC2_VPID (1u << 5)
 #define PROC2_WBINVD (1u << 6)
 #define PROC2_UNRESTRICTED (1u << 7)
+#define PROC2_APIC_REGISTERS (1u << 8)
+#define PROC2_VIRTUAL_INTERRUPTS (1u << 9)
+#define PROC2_PAUSE_LOOP (1u << 10)
 #define PROC2_RDRAND (1u << 11)
 #define PROC2_INVPCID (1u << 12)
 #define PROC2_SHADOW_VMCS (1u << 14)
+#define PROC2_VMFUNC (1u << 13)
 #define PROC2_RDSEED (1u << 16)
+#define PROC2_XSAVES (1u << 20)
+#define PROC2_PML (1u << 17)
+#define PROC2_EPT_VE (1u << 18)
+#define PROC2_TSC_SCALING (1u << 25)
 
 #define EXIT_SAVE_DEBUG (1u << 2)
 #define EXIT_HOST64 (1u << 9)
@@ -269,19 +300,27 @@
 #define R_MTF 37u
 #define R_MONITOR 39u
 #define R_PAUSE 40u
+#define R_TPR_BELOW_THRESHOLD 43u
+#define R_APIC_ACCESS 44u
+#define R_VIRTUALIZED_EOI 45u
 #define R_GDTR_IDTR 46u
 #define R_LDTR_TR 47u
 #define R_EPT_VIOLATION 48u
 #define R_EPT_MISCONFIG 49u
+#define R_PML_FULL 62u
 #define R_INVEPT 50u
 #define R_RDTSCP 51u
 #define R_PREEMPTION 52u
 #define R_INVVPID 53u
 #define R_WBINVD 54u
 #define R_XSETBV 55u
+#define R_APIC_WRITE 56u
 #define R_RDRAND 57u
 #define R_INVPCID 58u
+#define R_VMFUNC 59u
 #define R_RDSEED 61u
+#define R_XSAVES 63u
+#define R_XRSTORS 64u
 #define R_ENTRY_FAILURE (1u << 31)
 
 /* --- VM-instruction errors -------------------------------------------------------------------- */
@@ -321,6 +360,7 @@
 
 #define ACTIVITY_ACTIVE 0u
 #define ACTIVITY_HLT 1u
+#define ACTIVITY_SHUTDOWN 2u
 
 /* --- EPT -------------------------------------------------------------------------------------- */
 #define EPT_R 1ull

@@ -46,6 +46,7 @@ struct world {
     struct nvi_mmu_key key;
     struct nvi_mmu_root *root;
     struct nvi_ept_verdict verdict;
+    struct nvi_ept_log *log; /* L1's, if it has one. */
     struct nvi_ept_out out;
 };
 
@@ -134,19 +135,22 @@ static inline enum nvi_mmu_flush run(struct world *world)
 static inline enum nvi_fault fault(struct world *world, uint64_t qualification, uint64_t l2gpa)
 {
     return nvi_ept_fault(&world->mmu, world->root, &world->config, qualification,
-                         nvirt_l2gpa_make(l2gpa), &world->verdict);
+                         nvirt_l2gpa_make(l2gpa), world->log, &world->verdict);
 }
 
 /* What hardware finds in EPT02. */
 static inline enum hw_result hardware(struct world *world, uint64_t l2gpa, struct hw_page *page)
 {
+    if ((world->key.role & NVI_ROLE_MODE_EXECUTE) != 0)
+        return hw_ept_walk_mode(world->port, nvi_ept_eptp02(&world->config, world->root), l2gpa,
+                                page);
     return hw_ept_walk(world->port, nvi_ept_eptp02(&world->config, world->root), l2gpa, page);
 }
 
 static inline enum nvi_ept_result walk(struct world *world, uint64_t l2gpa, uint32_t access)
 {
     return nvi_ept_walk(&world->vm, &world->config, &world->key, nvirt_l2gpa_make(l2gpa), access,
-                        &world->out);
+                        world->log, &world->out);
 }
 
 #endif

@@ -218,6 +218,43 @@ static void absent_tables_are_misconfigurations(void **state)
     }
 }
 
+/* [SDM 3C "Convertible EPT Violations"]: bit 63 of the entry that is not present, or of the leaf whose
+ * address was found; never of a link. */
+static void the_entry_that_decides_says_whether_a_violation_is_convertible(void **state)
+{
+    static const uint64_t suppress[] = { 0, NVIRT_BIT(63) };
+    struct world *world = *state;
+    unsigned level, deciding, links;
+
+    for (deciding = 0; deciding < 2; deciding++) {
+        for (links = 0; links < 2; links++) {
+            for (level = 1; level <= 4; level++) {
+                map(world, level, L2, 0);
+                for (unsigned i = level + 1; i <= 4; i++)
+                    put(world, i, L2, link(world, i) | suppress[links]);
+                put(world, level, L2, suppress[deciding]);
+                assert_int_equal(walk(world, L2, NVIRT_ACCESS_READ), NVI_EPT_VIOLATION);
+                assert_int_equal(world->out.convertible, deciding == 0);
+            }
+            for (level = 1; level <= 3; level++) {
+                map(world, level, L2, SIZE_1G | R | WB | suppress[deciding]);
+                for (unsigned i = level + 1; i <= 4; i++)
+                    put(world, i, L2, link(world, i) | suppress[links]);
+                assert_int_equal(walk(world, L2, NVIRT_ACCESS_WRITE), NVI_EPT_VIOLATION);
+                assert_int_equal(world->out.convertible, deciding == 0);
+                /* Of a link that takes the right away it is still the leaf's bit. */
+                map(world, level, L2, SIZE_1G | RWX | WB | suppress[deciding]);
+                put(world, 4, L2, (link(world, 4) & ~W) | suppress[links]);
+                assert_int_equal(walk(world, L2, NVIRT_ACCESS_WRITE), NVI_EPT_VIOLATION);
+                assert_int_equal(world->out.convertible, deciding == 0);
+            }
+        }
+    }
+    /* An address that no entry is for. */
+    assert_int_equal(walk(world, NVIRT_BIT(48), NVIRT_ACCESS_READ), NVI_EPT_VIOLATION);
+    assert_false(world->out.convertible);
+}
+
 /* A/D on: accessed in every entry used, dirty in the leaf on a write; off: nothing is touched
  * [SDM 3C "Accessed and Dirty Flags for EPT"]. */
 static void accessed_and_dirty_flags(void **state)
@@ -329,6 +366,7 @@ int main(void)
         TEST(reserved_memory_types_are_misconfigurations),
         TEST(misconfiguration_comes_before_violation),
         TEST(absent_tables_are_misconfigurations),
+        TEST(the_entry_that_decides_says_whether_a_violation_is_convertible),
         TEST(accessed_and_dirty_flags),
         TEST(a_refused_access_sets_no_flags),
         TEST(a_changed_entry_restarts_the_walk),

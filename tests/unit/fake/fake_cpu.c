@@ -157,8 +157,6 @@ enum nvirt_hw nvirt_port_vmwrite(struct nvirt_port_cpu *cpu, uint32_t encoding, 
         cpu->last_failed_encoding = encoding;
         return vmfail(cpu, 12);
     }
-    if (((encoding >> 10) & 3u) == 1)
-        return vmfail(cpu, 13);
     field_store(cpu->current, encoding, value);
     return NVIRT_HW_OK;
 }
@@ -208,6 +206,7 @@ enum nvirt_hw nvirt_port_invept(struct nvirt_port_cpu *cpu, uint64_t type, uint6
     if (type != 1 && type != 2)
         return vmfail(cpu, 28);
     op_log(cpu, (struct fake_op){ FAKE_INVEPT, type, eptp, 0 });
+    fake_tlb_invept(&cpu->tlb, type == 2, eptp);
     return NVIRT_HW_OK;
 }
 
@@ -218,6 +217,10 @@ enum nvirt_hw nvirt_port_invvpid(struct nvirt_port_cpu *cpu, uint64_t type, uint
     if (type > 3 || (vpid == 0 && type != 2))
         return vmfail(cpu, 28);
     op_log(cpu, (struct fake_op){ FAKE_INVVPID, type, vpid, address.value });
+    if (type == 0)
+        fake_tlb_flush_page(&cpu->tlb, vpid, address.value);
+    else
+        fake_tlb_flush_tag(&cpu->tlb, type == 2 ? 0 : vpid, type != 3);
     return NVIRT_HW_OK;
 }
 
@@ -225,6 +228,7 @@ void nvirt_port_invlpga(struct nvirt_port_cpu *cpu, nvirt_gva address, uint32_t 
 {
     cpu->count.invlpga++;
     op_log(cpu, (struct fake_op){ FAKE_INVLPGA, 0, asid, address.value });
+    fake_tlb_flush_page(&cpu->tlb, asid, address.value);
 }
 
 static struct fake_msr *msr_find(struct nvirt_port_cpu *cpu, uint32_t index)

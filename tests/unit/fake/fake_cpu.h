@@ -10,6 +10,8 @@
 
 #include <nvirt/port_hot.h>
 
+#include "fake_tlb.h"
+
 #define FAKE_CPU_REGIONS 12u
 #define FAKE_CPU_FIELDS 256u
 #define FAKE_CPU_HINTS 1024u
@@ -60,6 +62,7 @@ struct nvirt_port_cpu {
     uint32_t ops;
     struct fake_op op[FAKE_CPU_LOG]; /**< The first FAKE_CPU_LOG invalidations. */
     struct fake_counts count;
+    struct fake_tlb tlb;
     unsigned undefined_reads; /**< VMREADs of fields never written since the region was cleared. */
     /* What a test makes fail: the n-th from now (1: the next), 0 for none. */
     unsigned fail_vmptrld, fail_vmclear, fail_vmread, fail_vmwrite;

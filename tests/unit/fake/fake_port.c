@@ -373,7 +373,7 @@ void *nvirt_port_page_pointer(struct nvirt_port_vm *vm, nvirt_hpa page)
 {
     uint32_t i;
 
-    for (i = 0; i < FAKE_VM_PINS; i++) {
+    for (i = 0; i < FAKE_VM_PINS && page.value < FAKE_VM_POOL_BASE; i++) {
         if (vm->pin[i].used && vm->pin[i].hpa == page.value)
             return vm->pin[i].data;
     }
@@ -446,21 +446,30 @@ enum nvirt_status nvirt_port_pin(struct nvirt_port_vm *vm, nvirt_l1gpa page, uin
     broken("too many pins");
 }
 
-void nvirt_port_unpin(struct nvirt_port_vm *vm, nvirt_l1gpa page, nvirt_hpa hpa, bool written)
+static struct fake_pin *find_pin(struct nvirt_port_vm *vm, uint64_t l1gpa, uint64_t hpa, bool write)
 {
     uint32_t i;
 
     for (i = 0; i < FAKE_VM_PINS; i++) {
         struct fake_pin *pin = &vm->pin[i];
 
-        if (!pin->used || pin->l1gpa != page.value || pin->hpa != hpa.value ||
-            (written && !pin->write))
-            continue;
-        pin->used = false;
-        vm->pins--;
-        return;
+        if (pin->used && pin->l1gpa == l1gpa && pin->hpa == hpa && pin->write == write)
+            return pin;
     }
-    broken("unpin of 0x%llx that is not pinned so", (unsigned long long)page.value);
+    return NULL;
+}
+
+void nvirt_port_unpin(struct nvirt_port_vm *vm, nvirt_l1gpa page, nvirt_hpa hpa, bool written)
+{
+    /* Of two pins of one page the one that fits; a page that might have been written need not be. */
+    struct fake_pin *pin = find_pin(vm, page.value, hpa.value, written);
+
+    if (pin == NULL && !written)
+        pin = find_pin(vm, page.value, hpa.value, true);
+    if (pin == NULL)
+        broken("unpin of 0x%llx that is not pinned so", (unsigned long long)page.value);
+    pin->used = false;
+    vm->pins--;
 }
 
 enum nvirt_status nvirt_port_l1_read(struct nvirt_port_vm *vm, nvirt_l1gpa from, void *to,
@@ -544,6 +553,12 @@ uint64_t fake_vm_msr_get(struct nvirt_port_vm *vm, uint32_t index)
     if (msr == NULL)
         broken("MSR 0x%x does not exist", index);
     return msr->value;
+}
+
+uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu)
+{
+    (void)cpu;
+    return vm->pkru;
 }
 
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,

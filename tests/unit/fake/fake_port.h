@@ -117,6 +117,7 @@ struct nvirt_port_vm {
     struct fake_script script[FAKE_VM_SCRIPTS];
     uint32_t msrs;
     struct fake_msr_l1 msr[FAKE_VM_MSRS];
+    uint32_t pkru;          /**< Of L1. */
     uint32_t traces;        /**< Lines ever traced; the last FAKE_VM_TRACES are kept. */
     struct fake_trace trace[FAKE_VM_TRACES];
     uint32_t kicks[FAKE_VM_KICKS];

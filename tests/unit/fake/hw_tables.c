@@ -37,20 +37,29 @@ static bool ept_is_misconfigured(uint64_t entry, unsigned level, bool leaf)
     return (entry & (level > 3 ? 0xf8u : 0x78u)) != 0;
 }
 
-enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
-                           struct hw_page *page)
+static void check_user_bit(uint64_t entry, uint32_t meant)
+{
+    if ((entry & 7) != 0 && (entry & HW_USER_EXECUTE & ~(uint64_t)meant) != 0) {
+        fprintf(stderr, "user-execute without the control: 0x%llx\n", (unsigned long long)entry);
+        abort();
+    }
+}
+
+static enum hw_result ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
+                               uint32_t meant, struct hw_page *page)
 {
     unsigned level = (unsigned)((eptp >> 3) & 7) + 1;
     uint64_t table = eptp & ADDRESS;
     uint64_t entry;
 
-    page->rights = 7;
+    page->rights = meant;
     for (;; level--) {
         bool leaf;
 
         entry = entry_at(vm, table, l2gpa, level);
-        page->rights &= (uint32_t)(entry & 7);
-        if ((entry & 7) == 0) {
+        check_user_bit(entry, meant);
+        page->rights &= (uint32_t)entry;
+        if ((entry & meant) == 0) {
             check_absent(entry);
             return HW_NOT_PRESENT;
         }
@@ -67,6 +76,18 @@ enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2g
     page->ignore_pat = (entry & 0x40) != 0;
     page->dirty = (entry & 0x200) != 0;
     return HW_PAGE;
+}
+
+enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
+                           struct hw_page *page)
+{
+    return ept_walk(vm, eptp, l2gpa, 7, page);
+}
+
+enum hw_result hw_ept_walk_mode(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
+                                struct hw_page *page)
+{
+    return ept_walk(vm, eptp, l2gpa, 7 | HW_USER_EXECUTE, page);
 }
 
 enum hw_result hw_npt_walk(struct nvirt_port_vm *vm, uint64_t ncr3, uint64_t l2gpa,

@@ -18,11 +18,18 @@ enum hw_result {
 struct hw_page {
     uint64_t hpa;     /**< Of the byte asked for. */
     uint64_t size;
-    uint32_t rights;  /**< NVIRT_ACCESS_*, AND over the walk. */
+    uint32_t rights;  /**< NVIRT_ACCESS_*, AND over the walk; with mode-based execute control also
+                           HW_USER_EXECUTE, and NVIRT_ACCESS_EXECUTE is the supervisor's then. */
     uint8_t type;     /**< EPT: memory type. NPT: index into the host's PAT. */
     bool ignore_pat;  /**< EPT. */
     bool dirty;       /**< D of the leaf. */
 };
+
+#define HW_USER_EXECUTE 0x400u
+
+/** The same with mode-based execute control. Without it no entry is to have the bit. */
+enum hw_result hw_ept_walk_mode(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
+                                struct hw_page *page);
 
 /** Walks the EPT that @p eptp names. */
 enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,

@@ -8,6 +8,7 @@
 
 #include "fake_port.h"
 #include "hw_tables.h"
+#include "mmu_audit.h"
 #include "mmu/mmu.h"
 
 #include <setjmp.h>
@@ -39,16 +40,20 @@ static inline int setup(void **state)
     world.vm.port = world.port;
     world.vm.page_budget = 1000;
     world.vm.physical_bits = 46;
+    world.vm.magic = NVI_VM_MAGIC;
     assert_int_equal(nvi_mmu_init(&world.mmu, &world.vm, &world.stats, world.roots, ROOTS),
                      NVIRT_OK);
     *state = &world;
     return 0;
 }
 
-/* Everything went back: no page is left anywhere. */
+/* All hangs together; and everything went back: no page is left anywhere. */
 static inline int teardown(void **state)
 {
     struct world *world = *state;
+    struct mmu_audit audit;
+
+    mmu_audit(&world->mmu, &audit);
 
     nvi_mmu_destroy(&world->mmu);
     assert_int_equal(world->vm.pages_in_use, 0);
@@ -57,13 +62,47 @@ static inline int teardown(void **state)
     return 0;
 }
 
+/* A tree over L1's memory as it is: nothing of L1's is to be compared. */
+static inline enum nvirt_status get(struct world *world, const struct nvi_mmu_key *key,
+                                    struct nvi_mmu_root **root)
+{
+    const struct nvi_mmu_shape shape = { .link = LINK,
+                                         .levels = (uint8_t)(key->role & NVI_ROLE_LEVELS),
+                                         .kind = NVI_SHADOW_SPLIT };
+
+    return nvi_mmu_root_get(&world->mmu, key, &shape, root);
+}
+
 static inline struct nvi_mmu_root *root_for(struct world *world, uint64_t table)
 {
     struct nvi_mmu_key key = { .table = table, .role = 4 };
     struct nvi_mmu_root *root = NULL;
 
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &key, 4, LINK, &root), NVIRT_OK);
+    assert_int_equal(get(world, &key, &root), NVIRT_OK);
     return root;
+}
+
+/* Tables that hardware reaches from @p root. */
+static inline uint32_t tables(struct world *world, const struct nvi_mmu_root *root)
+{
+    return hw_table_pages(world->port, root->table.value, root->shape.levels);
+}
+
+/* All pages held, after an audit of what they hold. */
+static inline uint32_t audited(struct world *world)
+{
+    struct mmu_audit audit;
+
+    mmu_audit(&world->mmu, &audit);
+    assert_int_equal(audit.pages, world->port->pool_used);
+    assert_int_equal(audit.pages, world->vm.pages_in_use);
+    return audit.pages;
+}
+
+/* Debt of a flush. */
+static inline bool owes(const struct nvi_mmu_root *root)
+{
+    return root->changes != root->flushed;
 }
 
 /* Enters and does the flush that is asked for. */
@@ -80,6 +119,8 @@ static inline enum nvi_fault install(struct world *world, struct nvi_mmu_root *r
 {
     struct nvi_mmu_leaf leaf = { .entry = entry | (level > 1 ? LARGE : 0),
                                  .level = level,
+                                 .l1gpa = nvirt_l1gpa_make(l2gpa),
+                                 .changes = nvi_mmu_host_changes(&world->vm),
                                  .sequence = world->port->sequence,
                                  .grants = RWX | NVIRT_BIT(8) | NVIRT_BIT(9),
                                  .denies = NVIRT_BIT(63) };
@@ -91,7 +132,7 @@ static inline enum nvi_fault install(struct world *world, struct nvi_mmu_root *r
 static inline enum hw_result walk(struct world *world, const struct nvi_mmu_root *root,
                                   uint64_t l2gpa, struct hw_page *page)
 {
-    return hw_ept_walk(world->port, root->table.value | (uint64_t)(root->levels - 1u) << 3, l2gpa,
+    return hw_ept_walk(world->port, root->table.value | (uint64_t)(root->shape.levels - 1u) << 3, l2gpa,
                        page);
 }
 

@@ -9,12 +9,13 @@
 
 static struct nvirt_translation translated;
 static uint32_t level;
+static uint64_t changes;
 
 static enum nvi_fault translate(struct world *world, uint64_t l1gpa, uint64_t size,
                                 uint32_t max_level, uint32_t access)
 {
     return nvi_mmu_translate(&world->mmu, nvirt_l1gpa_make(l1gpa), size, max_level, access,
-                             &translated, &level);
+                             &translated, &level, &changes);
 }
 
 static void region(struct world *world, uint64_t start, uint64_t bytes, uint64_t hpa,

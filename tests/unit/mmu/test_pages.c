@@ -41,6 +41,45 @@ static void the_budget_is_the_vms(void **state)
     world->vm.pages_in_use = 0;
 }
 
+/* However much one vCPU takes, every other still gets its share; what is beyond the shares goes to
+ * whoever comes first. */
+static void a_share_is_left_to_every_vcpu(void **state)
+{
+    static struct nvi_mmu_root roots[2][ROOTS];
+    static struct nvi_mmu engine[2];
+    struct world *world = *state;
+    struct nvirt_stats stats[2];
+    uint32_t got[2] = { 0, 0 };
+    nvirt_hpa page[2][200];
+
+    world->vm.page_budget = 2 * NVIRT_VM_MIN_PAGES + 10;
+    memset(stats, 0, sizeof stats);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(nvi_mmu_init(&engine[i], &world->vm, &stats[i], roots[i], ROOTS), NVIRT_OK);
+        nvi_mmu_attach(&engine[i], i);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        while (nvi_mmu_page_alloc(&engine[i], &page[i][got[i]]) == NVIRT_OK)
+            got[i]++;
+    }
+    assert_int_equal(got[0], NVIRT_VM_MIN_PAGES + 10);
+    assert_int_equal(got[1], NVIRT_VM_MIN_PAGES);
+    /* What one gives back of the common pages the other may have, of its share it may not. */
+    nvi_mmu_page_free(&engine[0], page[0][--got[0]]);
+    assert_int_equal(nvi_mmu_page_alloc(&engine[1], &page[1][got[1]++]), NVIRT_OK);
+    while (got[0] > 0)
+        nvi_mmu_page_free(&engine[0], page[0][--got[0]]);
+    for (unsigned i = 0; i < 9; i++)
+        assert_int_equal(nvi_mmu_page_alloc(&engine[1], &page[1][got[1]++]), NVIRT_OK);
+    assert_int_equal(nvi_mmu_page_alloc(&engine[1], &page[1][got[1]]), NVIRT_ERR_NO_PAGE);
+    while (got[1] > 0)
+        nvi_mmu_page_free(&engine[1], page[1][--got[1]]);
+    assert_int_equal(world->vm.pages_common, 0);
+    assert_int_equal(world->vm.pages_in_use, 0);
+    for (unsigned i = 0; i < 2; i++)
+        nvi_mmu_destroy(&engine[i]);
+}
+
 /* A page the port does not give is not counted. */
 static void a_refused_page_costs_no_budget(void **state)
 {
@@ -83,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_new_page_is_empty),
         TEST(the_budget_is_the_vms),
+        TEST(a_share_is_left_to_every_vcpu),
         TEST(a_refused_page_costs_no_budget),
         TEST(limbo_keeps_pages_without_showing_addresses),
     };

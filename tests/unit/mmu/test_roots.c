@@ -54,7 +54,7 @@ static void identity_is_the_whole_key(void **state)
     unsigned i, j;
 
     for (i = 0; i < 4; i++) {
-        assert_int_equal(nvi_mmu_root_get(&world->mmu, &key[i], 4, LINK, &root[i]), NVIRT_OK);
+        assert_int_equal(get(world, &key[i], &root[i]), NVIRT_OK);
         for (j = 0; j < i; j++) {
             assert_ptr_not_equal(root[i], root[j]);
             assert_int_not_equal(root[i]->table.value, root[j]->table.value);
@@ -83,19 +83,52 @@ static void the_oldest_root_is_recycled_empty_and_flushed(void **state)
     root = root_for(world, 0x9000);
     assert_int_equal(root->key.table, 0x9000);
     expect_absent(world, root, L2);
-    assert_int_equal(world->stats.shadow_reclaimed, 3);
     assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
-    assert_int_equal(root->pages, 1);
+    assert_int_equal(tables(world, root), 1);
     assert_ptr_equal(root_for(world, 0x2000), oldest);
     expect_page(world, oldest, L2, 0x9000);
     (void)root_for(world, 0x1000);
     (void)root_for(world, 0x4000);
     assert_int_equal(world->stats.root_misses, ROOTS + 1);
-    /* The pages of the recycled root went back with its flush. */
-    assert_int_equal(world->port->pool_used, 3 * 4 + 1);
+    /* What the recycled root held goes back table by table. */
+    while (nvi_shadow_reap(&world->mmu))
+        ;
+    assert_int_equal(root_for(world, 0x9000)->pages, 1);
+    (void)audited(world);
 }
 
-/* Entering an unused slot costs a page; without one an old root is recycled, without that: none. */
+/* A recycled root that held nothing since its last flush is known to be clean: its new key costs no
+ * flush. One that held something since, gone by now or not, owes one; so does a page that is new. */
+static void a_clean_root_is_recycled_without_a_flush(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *clean = NULL, *root;
+    unsigned i;
+
+    for (i = 0; i < ROOTS; i++) {
+        root = root_for(world, 0x1000 * (i + 1));
+        assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+        clean = i == 0 ? root : clean;
+    }
+    root = root_for(world, 0x9000);
+    assert_ptr_equal(root, clean);
+    assert_int_equal(enter(world, root), NVI_MMU_FLUSH_NONE);
+    /* With a leaf, and with one that the host took meanwhile. */
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(install(world, root, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+        if (i == 1) {
+            assert_int_equal(nvirt_vm_change_begin(&world->vm, nvirt_l1gpa_make(L2), 1), NVIRT_OK);
+            assert_int_equal(nvirt_vm_change_end(&world->vm), NVIRT_OK);
+        }
+        for (unsigned other = 1; other < ROOTS; other++)
+            (void)root_for(world, 0x1000 * (other + 1));
+        assert_ptr_equal(root_for(world, 0xa000 + 0x1000 * i), root);
+        assert_int_equal(enter(world, root), NVI_MMU_FLUSH_ROOT);
+        expect_absent(world, root, L2);
+    }
+}
+
+/* An unused slot costs pages; without them an old root is recycled, without that: none. */
 static void no_page_for_a_root(void **state)
 {
     struct world *world = *state;
@@ -103,14 +136,15 @@ static void no_page_for_a_root(void **state)
     struct nvi_mmu_root *root;
 
     fake_vm_fail(world->port, FAKE_CALL_PAGE_ALLOC, 1);
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &key, 4, LINK, &root), NVIRT_ERR_NO_PAGE);
+    assert_int_equal(get(world, &key, &root), NVIRT_ERR_NO_PAGE);
     assert_int_equal(world->stats.root_misses, 0);
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &key, 4, LINK, &root), NVIRT_OK);
+    assert_int_equal(get(world, &key, &root), NVIRT_OK);
     key.table = 0x2000;
     fake_vm_fail(world->port, FAKE_CALL_PAGE_ALLOC, 1);
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &key, 4, LINK, &root), NVIRT_OK);
+    assert_int_equal(get(world, &key, &root), NVIRT_OK);
     assert_int_equal(root->key.table, 0x2000);
-    assert_int_equal(world->port->pool_used, 1);
+    assert_int_equal(world->stats.root_misses, 2);
+    assert_int_equal(root->pages, 1);
 }
 
 /* INVEPT single-context names a table address: all roles of it go stale, nothing else. */
@@ -122,7 +156,7 @@ static void invalidation_of_one_table(void **state)
     struct nvi_mmu_root *other = root_for(world, 0x2000);
     struct nvi_mmu_root *hit_ad;
 
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &ad, 4, LINK, &hit_ad), NVIRT_OK);
+    assert_int_equal(get(world, &ad, &hit_ad), NVIRT_OK);
     enter(world, hit);
     assert_int_equal(install(world, hit, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
     enter(world, hit_ad);
@@ -146,7 +180,7 @@ static void invalidation_of_all_spares_direct_roots(void **state)
     struct nvi_mmu_root *root = root_for(world, 0);
     struct nvi_mmu_root *plain;
 
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &direct, 4, LINK, &plain), NVIRT_OK);
+    assert_int_equal(get(world, &direct, &plain), NVIRT_OK);
     enter(world, root);
     assert_int_equal(install(world, root, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
     enter(world, plain);
@@ -199,7 +233,7 @@ static void a_moved_sequence_drops_every_tree(void **state)
     struct nvi_mmu_root *root = root_for(world, 0x1000);
     struct nvi_mmu_root *plain;
 
-    assert_int_equal(nvi_mmu_root_get(&world->mmu, &direct, 4, LINK, &plain), NVIRT_OK);
+    assert_int_equal(get(world, &direct, &plain), NVIRT_OK);
     enter(world, plain);
     assert_int_equal(install(world, plain, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
     enter(world, root);
@@ -227,7 +261,7 @@ static void a_change_under_way_drops_at_both_ends(void **state)
     assert_false(nvi_mmu_current(&world->mmu));
     world->port->sequence = 4;
     assert_false(nvi_mmu_current(&world->mmu));
-    assert_true(root->stale);
+    assert_true(nvi_mmu_root_is_stale(&world->mmu, root));
     assert_true(nvi_mmu_current(&world->mmu));
 }
 
@@ -251,10 +285,12 @@ static void destroy_gives_everything_back(void **state)
 static void five_hundred_and_twelve_roots(void **state)
 {
     static struct nvi_mmu_root many[NVI_MMU_MAX_ROOTS];
+    const struct nvi_mmu_shape shape = { .link = LINK, .levels = 4, .kind = NVI_SHADOW_SPLIT };
     struct world *world = *state;
     struct nvi_mmu mmu;
     unsigned round, i;
 
+    world->vm.page_budget = 2000;
     assert_int_equal(nvi_mmu_init(&mmu, &world->vm, &world->stats, many, NVI_MMU_MAX_ROOTS),
                      NVIRT_OK);
     for (round = 0; round < 2; round++) {
@@ -263,7 +299,7 @@ static void five_hundred_and_twelve_roots(void **state)
             struct nvi_mmu_root *root;
             enum nvi_mmu_flush flush;
 
-            assert_int_equal(nvi_mmu_root_get(&mmu, &key, 4, LINK, &root), NVIRT_OK);
+            assert_int_equal(nvi_mmu_root_get(&mmu, &key, &shape, &root), NVIRT_OK);
             flush = nvi_mmu_enter(&mmu, root, 0);
             assert_int_equal(flush, round == 0 ? NVI_MMU_FLUSH_ROOT : NVI_MMU_FLUSH_NONE);
             nvi_mmu_flushed(&mmu, root, 0, flush);
@@ -274,6 +310,86 @@ static void five_hundred_and_twelve_roots(void **state)
     nvi_mmu_destroy(&mmu);
 }
 
+/* The cache finds what a list searched from end to end would find, whatever was found, recycled and
+ * given up before, and recycles the one whose last use is longest ago. */
+static void the_cache_agrees_with_a_plain_list(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_key list[ROOTS]; /* Newest first. */
+    uint64_t random = 7;
+    unsigned count = 0, step, i;
+
+    for (step = 0; step < 20000; step++) {
+        struct nvi_mmu_key key = { .role = 4 };
+        struct nvi_mmu_root *root;
+
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        key.table = (random >> 33) % 3 * 0x1000;
+        key.pat = (random >> 43) % 2;
+        key.role |= (random >> 53) % 2 << 32;
+        for (i = 0; i < count && memcmp(&list[i], &key, sizeof key) != 0; i++)
+            ;
+        world->stats.root_hits = 0;
+        assert_int_equal(get(world, &key, &root), NVIRT_OK);
+        assert_memory_equal(&root->key, &key, sizeof key);
+        assert_int_equal(world->stats.root_hits, i < count);
+        if (i == count)
+            count = count < ROOTS ? count + 1 : ROOTS;
+        for (i = i < count ? i : count - 1; i > 0; i--)
+            list[i] = list[i - 1];
+        list[0] = key;
+        if (step % 64 == 0) {
+            root = nvi_mmu_root_idle(&world->mmu, NULL);
+            assert_memory_equal(&root->key, &list[--count], sizeof key);
+            nvi_mmu_root_release(&world->mmu, root);
+            nvi_mmu_flushed(&world->mmu, root, 0, NVI_MMU_FLUSH_ALL);
+        }
+    }
+}
+
+/* Keys that differ in one part are two roots, also where they share a list of the cache: each part
+ * is tried with so many values that many of them do. */
+static void keys_of_one_list_are_told_apart(void **state)
+{
+    struct world *world = *state;
+    uint64_t random = 11;
+    unsigned part, i;
+
+    for (part = 0; part < 3; part++) {
+        for (i = 0; i < 6000; i++) {
+            struct nvi_mmu_key key = { .table = 0x1000, .role = 4 };
+            struct nvi_mmu_root *root;
+            uint64_t value;
+
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+            value = random >> 33;
+            key.table ^= part == 0 ? value << 12 & NVI_MMU_ADDRESS : 0;
+            key.pat = part == 1 ? value : 0;
+            key.role |= part == 2 ? value << 16 : 0;
+            assert_int_equal(get(world, &key, &root), NVIRT_OK);
+            assert_memory_equal(&root->key, &key, sizeof key);
+        }
+    }
+}
+
+/* Invalidating is a mark: it costs the same whatever the roots hold, and reads no memory of
+ * L1's. */
+static void invalidation_touches_no_table(void **state)
+{
+    struct world *world = *state;
+    struct nvi_mmu_root *root = root_for(world, 0x1000);
+
+    enter(world, root);
+    assert_int_equal(install(world, root, L2, 0x9000 | RWX, 1), NVI_FAULT_INSTALLED);
+    fake_vm_log_reset(world->port);
+    nvi_mmu_invalidate(&world->mmu, 0x1000);
+    nvi_mmu_invalidate_all(&world->mmu);
+    nvi_mmu_drop_all(&world->mmu);
+    expect_page(world, root, L2, 0x9000);
+    assert_int_equal(fake_vm_bytes_read(world->port), 0);
+    assert_true(nvi_mmu_root_is_stale(&world->mmu, root));
+}
+
 /* What a root that was given up left behind goes back too (teardown counts). */
 static void destroying_frees_what_a_released_root_left(void **state)
 {
@@ -281,6 +397,11 @@ static void destroying_frees_what_a_released_root_left(void **state)
     struct nvi_mmu_root *root = root_for(world, 0x1000);
 
     assert_int_equal(install(world, root, 0x5000, 0x7007, 1), NVI_FAULT_INSTALLED);
+    enter(world, root);
+    nvi_mmu_drop_all(&world->mmu);
+    assert_int_equal(nvi_mmu_enter(&world->mmu, root, 0), NVI_MMU_FLUSH_ROOT);
+    while (nvi_shadow_reap(&world->mmu))
+        ;
     nvi_mmu_root_release(&world->mmu, root);
 }
 
@@ -293,6 +414,8 @@ int main(void)
         TEST(a_revisit_finds_the_root_as_it_was),
         TEST(identity_is_the_whole_key),
         TEST(the_oldest_root_is_recycled_empty_and_flushed),
+        TEST(a_clean_root_is_recycled_without_a_flush),
+        TEST(keys_of_one_list_are_told_apart),
         TEST(no_page_for_a_root),
         TEST(invalidation_of_one_table),
         TEST(invalidation_of_all_spares_direct_roots),
@@ -302,6 +425,8 @@ int main(void)
         TEST(a_change_under_way_drops_at_both_ends),
         TEST(destroy_gives_everything_back),
         TEST(five_hundred_and_twelve_roots),
+        TEST(the_cache_agrees_with_a_plain_list),
+        TEST(invalidation_touches_no_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of the nested-SVM tests: a fake host with a fake CPU, one vCPU with an L1 in 64-bit mode
- * (identity page tables, CPL 0, EFER.SVME set), a vmcb12 that every rule accepts, and the steps that a
- * host, its CPU and an L1 take, one function each.
+ * The world of the nested-SVM tests: a fake host with a fake CPU, one vCPU with an L1 in 64-bit
+ * mode (identity page tables, CPL 0, EFER.SVME set), a vmcb12 that every rule accepts, and the
+ * steps that a host, its CPU and an L1 take, one function each.
  */
 #ifndef SVM_WORLD_H
 #define SVM_WORLD_H
@@ -38,6 +38,7 @@
 struct world {
     struct nvirt_port_vm *port;
     struct nvirt_port_cpu cpu;
+    struct nvirt_port_cpu *at, *second; /* Where the vCPU is; a second CPU where a test moves it. */
     struct nvirt_vm vm;
     struct nvirt_svm_caps caps;
     struct nvirt_svm_caps offer;
@@ -147,6 +148,7 @@ static inline void world_config(struct world *w)
     assert_int_equal(nvirt_port_page_alloc(w->port, &vmcb01), NVIRT_OK);
     w->vmcb01 = nvirt_port_page_pointer(w->port, vmcb01);
     memset(w->vmcb01, 0, sizeof *w->vmcb01);
+    w->vmcb01->asid = 1;
     w->config.vm = &w->vm;
     w->config.cpu = &w->caps;
     w->config.offer = &w->offer;
@@ -170,6 +172,7 @@ static inline struct world *world_new(bool pass_through)
     w->port = fake_vm_new();
     fake_vm_ram(w->port, 0, L1_RAM);
     fake_cpu_init(&w->cpu);
+    w->at = &w->cpu;
     assert_int_equal(nvirt_vm_init(&w->vm, &vm), NVIRT_OK);
     w->vm.port = w->port;
     world_caps(w);
@@ -248,7 +251,102 @@ static inline struct nvirt_vmcb *vmcb02(struct world *w)
 
 static inline void prepare(struct world *w)
 {
-    assert_int_equal(nvirt_svm_prepare(w->v, &w->cpu, &w->run), NVIRT_OK);
+    assert_int_equal(nvirt_svm_prepare(w->v, w->at, &w->run), NVIRT_OK);
+}
+
+/* Whether a page is pinned for the fetch of L1's instructions: its three tables and the code. */
+static inline bool is_for_fetch(uint64_t page)
+{
+    return page == L1_PML4 || page == L1_PDPT || page == L1_PD || page == L1_RIP;
+}
+
+/* Pages of L1 that are pinned, those for the fetch left out. */
+static inline uint32_t pins_held(const struct world *w)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < NVI_SVM_PINS; i++) {
+        count += w->v->pin[i].used && !is_for_fetch(w->v->pin[i].page);
+    }
+    return count;
+}
+
+static inline bool is_pinned(const struct world *w, uint64_t page)
+{
+    for (uint32_t i = 0; i < NVI_SVM_PINS; i++) {
+        if (w->v->pin[i].used && w->v->pin[i].page == page) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- what the TLBs must not supply any more (fake_tlb.h) ---- */
+
+static inline void lose(struct world *w, const struct fake_tlb_lost *lost)
+{
+    fake_tlb_lose(&w->cpu.tlb, lost);
+    if (w->second != NULL)
+        fake_tlb_lose(&w->second->tlb, lost);
+}
+
+/* What of L1's and its L2s' is tagged with @p asid12, which is L1's own when 0; at one page or all.
+ * Nested paging on or off is no part of the tag. */
+static inline void lose_asid(struct world *w, uint32_t asid12, const uint64_t *page)
+{
+    struct fake_tlb_lost lost = { .level = asid12 == 0 ? 1 : 2, .one_owner = asid12 != 0,
+                                  .owner = (uint64_t)asid12 << 1, .one_page = page != NULL,
+                                  .page = page == NULL ? 0 : *page & NVIRT_PAGE_MASK };
+
+    lose(w, &lost);
+    lost.owner |= 1;
+    lose(w, &lost);
+}
+
+/* L1's TLB_CONTROL [APM 2 "TLB Flush"]; 7, all but what is global, is taken for 3. */
+static inline void note_tlb_control(struct world *w)
+{
+    const struct fake_tlb_lost l1 = { .level = 1 };
+    const struct fake_tlb_lost l2 = { .level = 2 };
+
+    if (w->v->vmcb12.tlb_control == NVIRT_SVM_TLB_ALL) {
+        lose(w, &l1);
+        lose(w, &l2);
+    } else if (w->v->vmcb12.tlb_control != NVIRT_SVM_TLB_NOTHING) {
+        lose_asid(w, w->v->vmcb12.asid, NULL);
+    }
+}
+
+/* A flush that the host asks for, level 2 being all L2s. */
+static inline void request_flush(struct world *w, uint32_t level, enum nvirt_tlb_request kind)
+{
+    assert_int_equal(nvirt_svm_request_flush(w->v, level, kind), NVIRT_OK);
+    for (uint32_t i = 1; i <= 2; i++) {
+        const struct fake_tlb_lost lost = { .level = i };
+
+        if (i == level || kind == NVIRT_TLB_REQUEST_EVERYTHING)
+            lose(w, &lost);
+    }
+}
+
+/* VMRUN takes place: TLB_CONTROL acts, then what the TLB may supply is looked at. What the guest
+ * flushes here it does not flush on the other CPU. */
+static inline void enter_hardware(struct world *w, const struct nvirt_vmcb *vmcb)
+{
+    struct fake_tlb_context now = { .svm = true, .level = w->run.level, .tag = vmcb->asid };
+    struct fake_tlb_lost gone;
+
+    if (vmcb->tlb_control != NVIRT_SVM_TLB_NOTHING)
+        fake_tlb_flush_tag(&w->at->tlb, vmcb->tlb_control == NVIRT_SVM_TLB_ALL ? 0 : vmcb->asid,
+                           true);
+    if (now.level == 2) {
+        now.root = vmcb->n_cr3;
+        now.owner = (uint64_t)w->v->vmcb12.asid << 1 | w->v->np12;
+    }
+    gone = (struct fake_tlb_lost){ .level = now.level, .one_owner = true, .owner = now.owner };
+    if (w->second != NULL)
+        fake_tlb_lose(w->at == &w->cpu ? &w->second->tlb : &w->cpu.tlb, &gone);
+    fake_tlb_enter(&w->at->tlb, w->port, &now);
 }
 
 /* What VMRUN of hardware and the #VMEXIT that follows leave in the VMCB. */
@@ -256,6 +354,11 @@ static inline enum nvirt_status hardware_exit(struct world *w, uint64_t code, ui
                                               uint64_t info2)
 {
     struct nvirt_vmcb *vmcb = w->run.level == 2 ? vmcb02(w) : w->vmcb01;
+    enum nvirt_status status;
+    uint64_t rip = vmcb->rip;
+
+    if (code != NVIRT_SVM_EXIT_INVALID && w->v->prepared)
+        enter_hardware(w, vmcb);
 
     vmcb->event_inj &= ~NVIRT_SVM_EVENT_VALID;
     vmcb->exit_code = code;
@@ -263,7 +366,12 @@ static inline enum nvirt_status hardware_exit(struct world *w, uint64_t code, ui
     vmcb->exit_info2 = info2;
     vmcb->exit_int_info = w->int_info;
     w->int_info = 0;
-    return nvirt_svm_exit(w->v, &w->cpu, &w->gprs, &w->exit);
+    status = nvirt_svm_exit(w->v, w->at, &w->gprs, &w->exit);
+    if (code == NVIRT_SVM_EXIT_VMRUN && w->run.level == 1 && nvirt_svm_level(w->v) == 2)
+        note_tlb_control(w);
+    if (code == NVIRT_SVM_EXIT_INVLPGA && w->run.level == 1 && vmcb->rip != rip) /* completed */
+        lose_asid(w, (uint32_t)w->gprs.r[NVIRT_RCX], &vmcb->rax);
+    return status;
 }
 
 /* One entry and its exit. @return the verdict. */

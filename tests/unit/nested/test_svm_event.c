@@ -396,6 +396,31 @@ static void an_undelivered_injection_is_told(void **state)
     assert_int_equal(vmcb.exit_int_info, NVIRT_SVM_EVENT_VALID | 0x055);
 }
 
+/* A host with an interrupt controller asks whether what it handed over was acknowledged. */
+static void what_waits_is_told(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    assert_int_equal(nvirt_svm_waits(w->v), 0);
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_INTR, true);
+    vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING;
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    assert_int_equal(nvirt_svm_waits(w->v), NVIRT_WAITS_INTERRUPT);
+    prepare(w);
+    assert_int_equal(w->run.level, 1); /* L1 was told, and has yet to take it */
+    assert_int_equal(nvirt_svm_waits(w->v), NVIRT_WAITS_INTERRUPT);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    inject(w, &nmi);
+    assert_int_equal(nvirt_svm_waits(w->v), NVIRT_WAITS_INTERRUPT | NVIRT_WAITS_NMI);
+    execute(w, NVIRT_SVM_EXIT_STGI);
+    prepare(w);
+    assert_int_equal(nvirt_svm_waits(w->v), NVIRT_WAITS_INTERRUPT);
+    assert_int_equal(nvirt_svm_waits(NULL), 0);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -423,6 +448,7 @@ int main(void)
         H(a_window_does_not_swallow_l1s),
         H(the_windows_own_irq_is_not_l1s),
         T(an_undelivered_injection_is_told),
+        H(what_waits_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

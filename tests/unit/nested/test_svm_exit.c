@@ -289,10 +289,12 @@ static void usual_msrs_of_either_level_do_not_pass(void **state)
     assert_true(msr_passes(w, NVIRT_MSR_GS_BASE, true));
     step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
     w->v->msrpm01 = NULL; /* L0 wants all */
+    assert_int_equal(nvirt_svm_vmcb01_changed(w->v), NVIRT_OK);
     enter_again(w, &vmcb);
     assert_false(msr_passes(w, NVIRT_MSR_GS_BASE, true));
     step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
     nvirt_vmcb_intercept(w->vmcb01, NVIRT_SVM_EXIT_MSR, false); /* L0 wants none */
+    assert_int_equal(nvirt_svm_vmcb01_changed(w->v), NVIRT_OK);
     enter_again(w, &vmcb);
     assert_true(msr_passes(w, NVIRT_MSR_GS_BASE, true));
     assert_false(msr_passes(w, NVIRT_MSR_EFER, true));

@@ -319,6 +319,171 @@ static void next_rip_saves_the_fetch(void **state)
     expect_length(w, 2);
 }
 
+/* ---- the remembered walk ---- */
+
+#define CODE_PT UINT64_C(0x13000)
+
+static const uint8_t clgi[] = {0x0f, 0x01, 0xdd}, long_clgi[] = {0x66, 0x0f, 0x01, 0xdd};
+
+/* L1's first 2 MiB in 4-KiB pages, so that each of them can be moved alone. */
+static void small_pages(struct world *w)
+{
+    for (uint64_t i = 0; i < 512; i++) {
+        fake_vm_put64(w->port, CODE_PT + i * 8, i << 12 | 7);
+    }
+    fake_vm_put64(w->port, L1_PD, CODE_PT | 7);
+}
+
+/* CLGI at L1_RIP, as long as @p length says; twice, so that the second is found by what the first left. */
+static void expect_clgi(struct world *w, uint64_t length)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        w->vmcb01->rip = L1_RIP;
+        step(w, NVIRT_SVM_EXIT_CLGI, 0, 0);
+        assert_int_equal(w->vmcb01->rip, L1_RIP + length);
+    }
+}
+
+/* The walk is not repeated for an L1 that changes nothing: no call of the port, three bytes of code. */
+static void a_steady_l1_is_not_walked_again(void **state)
+{
+    struct world *w = *state;
+
+    fake_vm_put(w->port, L1_RIP, clgi, sizeof clgi);
+    expect_clgi(w, 3);
+    fake_vm_log_reset(w->port);
+    expect_clgi(w, 3);
+    assert_int_equal(fake_vm_bytes_read(w->port), 0);
+}
+
+/* L1 needs no flush nor any other word to nvirt to have another instruction at the same address. */
+static void a_changed_instruction_is_seen(void **state)
+{
+    struct world *w = *state;
+
+    fake_vm_put(w->port, L1_RIP, clgi, sizeof clgi);
+    expect_clgi(w, 3);
+    fake_vm_put(w->port, L1_RIP, long_clgi, sizeof long_clgi);
+    expect_clgi(w, 4);
+}
+
+static void a_changed_entry_of_any_level_is_seen(void **state)
+{
+    static const struct {
+        uint64_t entry, value, copy_from, copy_to;
+    } changes[] = {
+        {CODE_PT + 8, 0x20007, 0, 0},
+        {L1_PD, 0x21007, CODE_PT, 0x21000},
+        {L1_PDPT, 0x22007, L1_PD, 0x22000},
+        {L1_PML4, 0x23007, L1_PDPT, 0x23000},
+    };
+    struct world *w = *state;
+
+    small_pages(w);
+    fake_vm_put(w->port, L1_RIP, clgi, sizeof clgi);
+    fake_vm_put(w->port, 0x20000, long_clgi, sizeof long_clgi);
+    expect_clgi(w, 3);
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t before = fake_vm_get64(w->port, changes[i].entry);
+
+        if (i != 0) {
+            /* A copy of the table below, whose first entry leads to the other page in the end. */
+            for (uint64_t j = 0; j < 512; j++) {
+                fake_vm_put64(w->port, changes[i].copy_to + j * 8,
+                              fake_vm_get64(w->port, changes[i].copy_from + j * 8));
+            }
+            fake_vm_put64(w->port, changes[i].copy_to + (i == 1 ? 8 : 0), changes[i - 1].value);
+        }
+        fake_vm_put64(w->port, changes[i].entry, changes[i].value);
+        expect_clgi(w, 4);
+        fake_vm_put64(w->port, changes[i].entry, before);
+        expect_clgi(w, 3);
+    }
+}
+
+static void another_mode_is_another_walk(void **state)
+{
+    struct world *w = *state;
+
+    small_pages(w);
+    fake_vm_put(w->port, L1_RIP, clgi, sizeof clgi);
+    fake_vm_put(w->port, 0x20000, long_clgi, sizeof long_clgi);
+    expect_clgi(w, 3);
+    /* CR3: a tree in which the page is the other one. */
+    fake_vm_put64(w->port, 0x24000, 0x25007);
+    fake_vm_put64(w->port, 0x25000, 0x26007);
+    fake_vm_put64(w->port, 0x26000, 0x27007);
+    fake_vm_put64(w->port, 0x27008, 0x20007);
+    w->vmcb01->cr3 = 0x24000;
+    expect_clgi(w, 4);
+    w->vmcb01->cr3 = L1_PML4;
+    expect_clgi(w, 3);
+    /* Paging off: the page is what its number says. */
+    fake_vm_put64(w->port, CODE_PT + 8, 0x20007);
+    expect_clgi(w, 4);
+    w->vmcb01->cr0 = NVIRT_CR0_PE;
+    w->vmcb01->efer &= ~NVIRT_EFER_LMA;
+    w->vmcb01->cs.attrib = 0x9b | NVIRT_VMCB_SEG_DB;
+    expect_clgi(w, 3);
+}
+
+/* A page that nvirt gave back may be another one by now. */
+static void an_unpinned_page_ends_the_memory(void **state)
+{
+    struct world *w = *state;
+
+    fake_vm_put(w->port, L1_RIP, clgi, sizeof clgi);
+    expect_clgi(w, 3);
+    assert_true(w->v->walk.used);
+    fake_vm_invalidate(w->port);
+    prepare(w);
+    assert_false(w->v->walk.used);
+    assert_int_equal(w->port->pins, 0);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    expect_clgi(w, 3);
+}
+
+/* The last bytes of a page: the instruction goes on in the next, which is found by itself. */
+static void an_instruction_across_pages_is_fetched_from_both(void **state)
+{
+    struct world *w = *state;
+    const uint64_t rip = L1_RIP + 0xffe;
+
+    small_pages(w);
+    fake_vm_put64(w->port, CODE_PT + 2 * 8, 0x20007);
+    fake_vm_put(w->port, rip, clgi, 2);
+    fake_vm_put(w->port, 0x20000, clgi + 2, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        w->vmcb01->rip = rip;
+        step(w, NVIRT_SVM_EXIT_CLGI, 0, 0);
+        assert_int_equal(w->vmcb01->rip, rip + 3);
+    }
+}
+
+/* For a host that emulates an access: as many bytes as there are, at either level. */
+static void instruction_bytes_are_given_to_the_host(void **state)
+{
+    struct world *w = *state;
+    uint8_t bytes[NVIRT_SVM_INSN_MAX];
+    uint32_t count = 0;
+
+    fake_vm_put(w->port, 0x1ffffe, cpuid_bytes, 2);
+    w->vmcb01->rip = 0x1ffffe;
+    fake_vm_put64(w->port, L1_PD + 8, 0x600000 | 0x87);
+    assert_int_equal(nvirt_svm_insn_bytes(w->v, bytes, &count), NVIRT_OK);
+    assert_int_equal(count, NVIRT_SVM_INSN_MAX);
+    assert_memory_equal(bytes, cpuid_bytes, 2);
+    fake_vm_put64(w->port, L1_PD + 8, 0); /* the next page */
+    assert_int_equal(nvirt_svm_insn_bytes(w->v, bytes, &count), NVIRT_OK);
+    assert_int_equal(count, 2);
+    w->vmcb01->rip = 0x200000;
+    assert_int_equal(nvirt_svm_insn_bytes(w->v, bytes, &count), NVIRT_ERR_NO_MAPPING);
+    assert_int_equal(count, 2);
+    assert_int_equal(nvirt_svm_insn_bytes(NULL, bytes, &count), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_svm_insn_bytes(w->v, NULL, &count), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_svm_insn_bytes(w->v, bytes, NULL), NVIRT_ERR_NULL);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -337,6 +502,13 @@ int main(void)
         T(l2_pae_tables_lie_behind_npt12),
         T(io_exits_tell_their_next_rip),
         T(next_rip_saves_the_fetch),
+        T(instruction_bytes_are_given_to_the_host),
+        T(a_steady_l1_is_not_walked_again),
+        T(a_changed_instruction_is_seen),
+        T(a_changed_entry_of_any_level_is_seen),
+        T(another_mode_is_another_walk),
+        T(an_unpinned_page_ends_the_memory),
+        T(an_instruction_across_pages_is_fetched_from_both),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,7 +87,7 @@ static void addresses_are_pages_within_the_width(void **state)
             expect_fault(w, all[i], EVENT_GP);
         }
     }
-    assert_int_equal(w->port->pins, 0);
+    assert_int_equal(pins_held(w), 0);
 }
 
 static void fill_state(struct nvirt_vmcb *vmcb, uint64_t seed)
@@ -208,7 +208,7 @@ static void address_size_cuts_rax(void **state)
     w->vmcb01->rax = 0x12345000;
     execute(w, NVIRT_SVM_EXIT_VMSAVE);
     assert_int_equal(w->vmcb01->event_inj, 0);
-    assert_int_equal(w->v->pin[1].page, 0x5000);
+    assert_true(is_pinned(w, 0x5000));
 }
 
 static void stgi_and_clgi_set_gif(void **state)
@@ -264,7 +264,7 @@ static void invlpga_names_a_tag_and_an_address(void **state)
 {
     struct world *w = *state;
 
-    w->v->cpu.invlpga_exact = true;
+    w->v->tlb.caps.invlpga = true;
     enter_plain_l2(w);
     prepare(w); /* flushes the tag, new on this CPU */
     assert_int_equal(hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0), NVIRT_OK);

@@ -65,7 +65,7 @@ static void clearing_svme_sets_gif_and_drops_pins(void **state)
 
     w->vmcb01->rax = SAVE_AREA;
     execute(w, NVIRT_SVM_EXIT_VMSAVE);
-    assert_int_equal(w->port->pins, 1);
+    assert_int_equal(pins_held(w), 1);
     execute(w, NVIRT_SVM_EXIT_CLGI);
     wrmsr(w, NVIRT_MSR_EFER, EFER_ON & ~NVIRT_EFER_SVME);
     assert_true(w->v->gif);
@@ -150,6 +150,32 @@ static void svmdis_and_svme_exclude_each_other(void **state)
     wrmsr_faults(w, NVIRT_MSR_EFER, EFER_ON);
     wrmsr(w, NVIRT_SVM_MSR_VM_CR, 0);
     wrmsr(w, NVIRT_MSR_EFER, EFER_ON);
+}
+
+/* [APM 2 "SVM Related MSRs"]: #GP whatever VM_CR.LOCK is, which has other writes ignored. */
+static void svmdis_faults_under_svme_also_when_locked(void **state)
+{
+    struct world *w = *state;
+
+    wrmsr(w, NVIRT_SVM_MSR_VM_CR, NVIRT_SVM_VM_CR_LOCK);
+    wrmsr_faults(w, NVIRT_SVM_MSR_VM_CR, NVIRT_SVM_VM_CR_SVMDIS);
+    wrmsr(w, NVIRT_MSR_EFER, EFER_ON & ~NVIRT_EFER_SVME);
+    wrmsr(w, NVIRT_SVM_MSR_VM_CR, NVIRT_SVM_VM_CR_SVMDIS);
+    assert_int_equal(rdmsr(w, NVIRT_SVM_MSR_VM_CR), NVIRT_SVM_VM_CR_LOCK);
+}
+
+/* [APM 2 "SVM Related MSRs"]: INIT clears SVMDIS unless it is locked, and never LOCK. */
+static void an_init_clears_svmdis_unless_locked(void **state)
+{
+    struct world *w = *state;
+
+    w->v->svme = false;
+    wrmsr(w, NVIRT_SVM_MSR_VM_CR, NVIRT_SVM_VM_CR_SVMDIS | NVIRT_SVM_VM_CR_R_INIT);
+    assert_int_equal(nvirt_svm_reset(w->v), NVIRT_OK);
+    assert_int_equal(w->v->vm_cr, 0);
+    w->v->vm_cr = NVIRT_SVM_VM_CR_SVMDIS | NVIRT_SVM_VM_CR_LOCK;
+    assert_int_equal(nvirt_svm_reset(w->v), NVIRT_OK);
+    assert_int_equal(w->v->vm_cr, NVIRT_SVM_VM_CR_SVMDIS | NVIRT_SVM_VM_CR_LOCK);
 }
 
 static void a_locked_vm_cr_keeps_lock_and_svmdis(void **state)
@@ -239,6 +265,8 @@ int main(void)
         T(l2_writes_its_own_efer),
         T(vm_cr_has_five_bits),
         T(svmdis_and_svme_exclude_each_other),
+        T(svmdis_faults_under_svme_also_when_locked),
+        T(an_init_clears_svmdis_unless_locked),
         T(a_locked_vm_cr_keeps_lock_and_svmdis),
         T(the_key_opens_the_lock),
         T(a_zero_key_opens_nothing),

@@ -87,8 +87,42 @@ static void a_cpu_without_flush_by_asid_flushes_all(void **state)
     w->v->tlb.caps.flush_by_asid = false;
     enter_plain_l2(w);
     assert_int_equal(w->v->stats.flushes_all, 1);
+    prepare(w); /* L1's flush was one of everything */
+    assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_NOTHING);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    nvirt_tlb_request(&w->v->tlb, 2, NVIRT_TLB_REQUEST_GUEST);
     prepare(w);
     assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_ALL);
+}
+
+/* From any CPU: the vCPU is made to come by, and the flush is due before its level runs again. */
+static void a_requested_flush_is_due_when_its_level_runs(void **state)
+{
+    struct world *w = *state;
+
+    enter_plain_l2(w);
+    step(w, NVIRT_SVM_EXIT_PAUSE, 0, 0);
+    request_flush(w, 1, NVIRT_TLB_REQUEST_ROOT);
+    assert_int_equal(w->port->kicks[w->v->index], 1);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_NOTHING);
+    hardware_exit(w, NVIRT_SVM_EXIT_PAUSE, 0, 0);
+    request_flush(w, 2, NVIRT_TLB_REQUEST_GUEST);
+    prepare(w);
+    assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_ASID);
+    hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+    prepare(w);
+    assert_int_equal(w->vmcb01->tlb_control, NVIRT_SVM_TLB_ASID);
+}
+
+static void a_flush_request_is_checked(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(nvirt_svm_request_flush(NULL, 1, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_svm_request_flush(w->v, 0, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_svm_request_flush(w->v, 3, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_RANGE);
 }
 
 static void the_hosts_own_flush_request_is_kept(void **state)
@@ -97,7 +131,7 @@ static void the_hosts_own_flush_request_is_kept(void **state)
 
     step(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
     nvirt_vmcb_set_tlb_control(w->vmcb01, NVIRT_SVM_TLB_ALL);
-    nvirt_tlb_flush_l1(&w->v->tlb);
+    nvirt_tlb_request(&w->v->tlb, 1, NVIRT_TLB_REQUEST_GUEST);
     prepare(w);
     assert_int_equal(w->vmcb01->tlb_control, NVIRT_SVM_TLB_ALL);
 }
@@ -214,6 +248,43 @@ static void moved_memory_is_dropped_before_entry(void **state)
     assert_int_equal(vmcb02(w)->tlb_control, NVIRT_SVM_TLB_ASID);
 }
 
+static const struct fake_pin *pin_of(const struct world *w, uint64_t l1gpa)
+{
+    for (uint32_t i = 0; i < FAKE_VM_PINS; i++)
+        if (w->port->pin[i].used && w->port->pin[i].l1gpa == l1gpa)
+            return &w->port->pin[i];
+    return NULL;
+}
+
+/*
+ * #VMEXIT writes to where L1 has its VMCB at that time: a page that was put in its place while L2 was active is the
+ * one that is written. When L1 has nothing there any more the old page stays. [APM 2 "#VMEXIT"]
+ */
+static void a_vmcb_that_moved_under_l2_is_pinned_where_it_is_now(void **state)
+{
+    struct world *w = *state;
+    struct fake_region_l1 region = {
+        .start = VMCB12, .bytes = NVIRT_PAGE_SIZE, .hpa = FAKE_VM_HPA_OFFSET * 2,
+        .block = NVIRT_PAGE_SIZE, .rights = FAKE_ALL_RIGHTS, .memory_type = NVIRT_MEMORY_WB,
+    };
+
+    enter_plain_l2(w);
+    assert_int_equal(pin_of(w, VMCB12)->hpa, FAKE_VM_HPA_OFFSET + VMCB12);
+    prepare(w);
+    fake_vm_region(w->port, &region);
+    fake_vm_invalidate(w->port);
+    hardware_exit(w, NVIRT_SVM_EXIT_PAUSE, 0, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 2);
+    prepare(w);
+    assert_int_equal(pin_of(w, VMCB12)->hpa, region.hpa);
+    region.absent = true;
+    fake_vm_region(w->port, &region);
+    fake_vm_invalidate(w->port);
+    hardware_exit(w, NVIRT_SVM_EXIT_PAUSE, 0, 0);
+    prepare(w);
+    assert_int_equal(pin_of(w, VMCB12)->hpa, FAKE_VM_HPA_OFFSET * 2);
+}
+
 static void no_page_for_a_root_can_be_repeated(void **state)
 {
     struct world *w = *state;
@@ -322,11 +393,14 @@ int main(void)
         T(flushed_tables_are_read_anew),
         T(a_cpu_without_flush_by_asid_flushes_all),
         T(the_hosts_own_flush_request_is_kept),
+        T(a_requested_flush_is_due_when_its_level_runs),
+        T(a_flush_request_is_checked),
         T(another_cpu_has_nothing_cached),
         T(vmcb01_is_never_called_clean),
         T(two_l2s_keep_their_tags),
         T(each_asid_has_nested_tables_of_its_own),
         T(moved_memory_is_dropped_before_entry),
+        T(a_vmcb_that_moved_under_l2_is_pinned_where_it_is_now),
         T(no_page_for_a_root_can_be_repeated),
         cmocka_unit_test(any_cold_call_may_fail),
     };

@@ -55,6 +55,12 @@ static void alignment_and_size_are_checked(void **state)
                      NVIRT_ERR_ALIGNMENT);
     assert_int_equal(nvirt_svm_vcpu_init(w->memory, NVIRT_SVM_VCPU_SIZE - 1, &w->config, &out),
                      NVIRT_ERR_SIZE);
+    w->config.roots = NVIRT_MAX_ROOTS;
+    assert_int_equal(nvirt_svm_vcpu_init(w->memory, NVIRT_SVM_VCPU_BYTES(NVIRT_MAX_ROOTS) - 1,
+                                         &w->config, &out), NVIRT_ERR_SIZE);
+    w->config.roots = NVIRT_MAX_ROOTS + 1;
+    assert_int_equal(nvirt_svm_vcpu_init(w->memory, SIZE_MAX, &w->config, &out), NVIRT_ERR_RANGE);
+    w->config.roots = 0;
     w->config.maps02.value += 8;
     assert_int_equal(init(w), NVIRT_ERR_ALIGNMENT);
     w->config.maps02.value -= 8;
@@ -236,7 +242,7 @@ static void counters_are_shown(void **state)
     assert_int_equal(stats->nested_entries, 1);
     assert_int_equal(stats->nested_exits, 1);
     assert_int_equal(stats->instructions, 1);
-    assert_int_equal(stats->pins, 1);
+    assert_int_equal(stats->pins, 2 + 3); /* VMCB and MSR map; L1's page tables */
 }
 
 int main(void)

@@ -588,7 +588,11 @@ static void after_a_failed_list_pat_stays_as_it_was_loaded(void **state)
 
     list_entry(w, 0, NVIRT_MSR_PAT, 0, 0x0606060606060606);
     list_entry(w, 1, NVIRT_MSR_FS_BASE, 0, 0);
-    launch_with_entry_list(w, 2);
+    ready_to_launch(w);
+    w->v->vmcs12.exit_controls &= ~NVIRT_VMX_EXIT_CTL_LOAD_PAT;
+    w->v->vmcs12.entry_msr_load_addr = MSR_LIST;
+    w->v->vmcs12.entry_msr_load_count = 2;
+    vmlaunch(w);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
     assert_true(GET1(w, GUEST_PAT) == 0x0606060606060606);
 }

@@ -645,6 +645,105 @@ static void an_init_in_root_operation_reaches_the_host_after_vmxoff(void **state
     assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
 }
 
+/* ---- exceptions that the host intercepts, and what waits ---- */
+
+#define DB_OF_INT1 (0x80000000u | (5u << 8) | 1u)
+
+static void exit_for(struct world *w, uint32_t word, uint32_t error, uint64_t qualification,
+                     uint32_t vectoring)
+{
+    const struct fake_set set[] = {
+        { 0x4402, 0 },         { 0x4404, word }, { 0x4406, error }, { 0x6400, qualification },
+        { 0x4408, vectoring }, { 0x440a, 0 },    { 0x440c, 1 },
+    };
+
+    run_to(w, set, sizeof set / sizeof set[0]);
+}
+
+/* The host intercepts #DB. L2 executes INT1: the exit is the host's, and so is its type and length. */
+static void a_reinjected_int1_stays_an_int1(void **state)
+{
+    struct world *w = *state;
+
+    SET1(w, EXCEPTION_BITMAP, NVIRT_BIT(1));
+    launch_l2(w);
+    exit_for(w, DB_OF_INT1, 0, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L2);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == DB_OF_INT1);
+    assert_true(HW(w, ENTRY_INSN_LENGTH) == 1);
+}
+
+static void a_reinjected_exception_has_its_error_code(void **state)
+{
+    struct world *w = *state;
+
+    exit_for(w, 0x80000b11, 0, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b11);
+    assert_true(HW(w, ENTRY_ERROR_CODE) == 0);
+}
+
+static void a_reinjected_page_fault_asks_for_cr2(void **state)
+{
+    struct world *w = *state;
+
+    exit_for(w, 0x80000b0e, 6, 0x123456, 0);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b0e);
+    assert_true(HW(w, ENTRY_ERROR_CODE) == 6);
+    assert_true(w->run.set_cr2);
+    assert_true(w->run.cr2 == 0x123456);
+}
+
+/* #GP while #GP is delivered: a double fault, as if nobody had intercepted the second. */
+static void a_reinjected_exception_counts_what_it_arose_in(void **state)
+{
+    struct world *w = *state;
+
+    exit_for(w, 0x80000b0d, 0, 0, 0x80000b0d);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000b08);
+}
+
+static void only_an_exception_can_be_reinjected(void **state)
+{
+    struct world *w = *state;
+
+    exit_for(w, NMI_WORD, 0, 0, 0);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_ERR_STATE);
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_ERR_STATE);
+    prepare(w);
+    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_reinject(NULL, &w->cpu), NVIRT_ERR_NULL);
+}
+
+/* A host with an interrupt controller must know when its vector was taken. */
+static void what_waits_is_told_until_it_is_delivered(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(nvirt_vmx_waits(NULL), 0);
+    assert_int_equal(nvirt_vmx_waits(w->v), 0);
+    assert_int_equal(inject(w, NVIRT_EVENT_INTERRUPT, 0x31), NVIRT_OK);
+    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_waits(w->v), NVIRT_WAITS_INTERRUPT | NVIRT_WAITS_NMI);
+    prepare(w); /* RFLAGS.IF is 0: the NMI alone goes in. */
+    assert_int_equal(nvirt_vmx_waits(w->v), NVIRT_WAITS_INTERRUPT);
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    SET1(w, GUEST_RFLAGS, 2 | NVIRT_RFLAGS_IF);
+    SET1(w, GUEST_INTERRUPTIBILITY, 0);
+    prepare(w);
+    assert_int_equal(nvirt_vmx_waits(w->v), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -686,6 +785,12 @@ int main(void)
         TEST(skip_ends_rf_shadows_and_sets_the_single_step),
         TEST(an_init_in_root_operation_waits_and_takes_l2_out),
         TEST(an_init_in_root_operation_reaches_the_host_after_vmxoff),
+        TEST(a_reinjected_int1_stays_an_int1),
+        TEST(a_reinjected_exception_has_its_error_code),
+        TEST(a_reinjected_page_fault_asks_for_cr2),
+        TEST(a_reinjected_exception_counts_what_it_arose_in),
+        TEST(only_an_exception_can_be_reinjected),
+        TEST(what_waits_is_told_until_it_is_delivered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

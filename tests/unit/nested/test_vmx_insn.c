@@ -43,7 +43,7 @@ static void the_exit_itself_proves_the_mode(void **state)
     ready_to_launch(w);
     (void)READ12(w, GUEST_RIP);
     for (size_t i = 0; i < sizeof proven / sizeof proven[0]; i++)
-        assert_true(nvi_field_has(&w->v->hw[NVI_01].stale, proven[i]));
+        assert_true(nvi_field_has(&w->v->hw[NVI_01]->stale, proven[i]));
 }
 
 /* CVE-2018-12904: none of them may run at CPL 3. */
@@ -183,7 +183,9 @@ static void vmptrld_refuses_another_revision(void **state)
     fake_vm_put32(w->port, VMCS12_B, revision12(w) + 1);
     l1_pointer(w, NVIRT_VMX_EXIT_VMPTRLD, VMCS12_B);
     expect_vmfail(w, NVIRT_VMX_ERR_VMPTRLD_REVISION);
-    fake_vm_put32(w->port, VMCS12_B, revision12(w) | 0x80000000u); /* A shadow VMCS: not offered. */
+    /* A shadow VMCS, on a CPU without VMCS shadowing. */
+    w->v->offer.proc2 &= ~(NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
+    fake_vm_put32(w->port, VMCS12_B, revision12(w) | 0x80000000u);
     l1_pointer(w, NVIRT_VMX_EXIT_VMPTRLD, VMCS12_B);
     expect_vmfail(w, NVIRT_VMX_ERR_VMPTRLD_REVISION);
     assert_int_equal(w->v->vmx.current, VMCS12);
@@ -286,7 +288,7 @@ static void unknown_encodings_fail_12(void **state)
 {
     struct world *w = *state;
     const uint64_t bad[] = { 0x1fe,        0x6821, 0x8000, 0x10000, UINT64_C(0x10000681e),
-                             ~UINT64_C(0), 0x4401, 0x2032 /* TSC multiplier: the CPU has none. */ };
+                             ~UINT64_C(0), 0x4401, 0x2034 /* Tertiary controls: not offered. */ };
 
     vmxon(w);
     load_vmcs12(w, VMCS12);

@@ -167,6 +167,63 @@ static void smap_stops_accesses_to_user_pages_unless_ac(void **state)
     expect_stored_at(w, 0x25010);
 }
 
+/* [SDM 3A "Protection Keys"]: PKRU guards user pages under CR4.PKE, IA32_PKRS the others under
+ * CR4.PKS; bit 5 of the error code tells. */
+static void protection_keys_guard_operands(void **state)
+{
+    static const struct {
+        uint64_t page, cr4;
+        uint32_t pkru, pkrs, error; /* 0: no fault. */
+    } rows[] = {
+        {7, NVIRT_CR4_PKE, 2u << 6, 0, 0x23},    /* Writes disabled for key 3. */
+        {7, NVIRT_CR4_PKE, 1u << 6, 0, 0x23},    /* All accesses. */
+        {7, NVIRT_CR4_PKE, ~(3u << 6), 0, 0},    /* All other keys. */
+        {7, 0, 3u << 6, 3u << 6, 0},
+        {7, NVIRT_CR4_PKS, 3u << 6, 3u << 6, 0}, /* Not of user pages. */
+        {3, NVIRT_CR4_PKS, 0, 2u << 6, 0x23},
+        {3, NVIRT_CR4_PKE, 3u << 6, 3u << 6, 0}, /* Not of supervisor pages. */
+    };
+    struct world *w = *state;
+
+    vmxon(w);
+    fake_vm_put64(w->port, L1_PML4, L1_PDPT | 7);
+    fake_vm_put64(w->port, L1_PDPT, L1_PD | 7);
+    fake_vm_put64(w->port, L1_PD, L1_PT | 7);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        fake_vm_put64(w->port, L1_PT + 0x25 * 8, 0x25000 | rows[i].page | UINT64_C(3) << 59);
+        SET1(w, GUEST_CR4, 0x2020 | rows[i].cr4);
+        w->port->pkru = rows[i].pkru;
+        fake_vm_msr_set(w->port, NVIRT_MSR_PKRS, rows[i].pkrs, false);
+        store(w, INFO_PLAIN, 0x25010);
+        if (rows[i].error != 0) {
+            expect_fault(w, NVIRT_VECTOR_PF, rows[i].error);
+        } else {
+            expect_stored_at(w, 0x25010);
+        }
+    }
+}
+
+/* A walk that is remembered for the next operand must not outlive the rights of a key. */
+static void a_key_that_loses_its_rights_stops_the_next_operand(void **state)
+{
+    struct world *w = *state;
+
+    vmxon(w);
+    fake_vm_put64(w->port, L1_PML4, L1_PDPT | 7);
+    fake_vm_put64(w->port, L1_PDPT, L1_PD | 7);
+    fake_vm_put64(w->port, L1_PD, L1_PT | 7);
+    fake_vm_put64(w->port, L1_PT + 0x25 * 8, 0x25007);
+    fake_vm_put64(w->port, 0x25010, VMCS12);
+    SET1(w, GUEST_CR4, 0x2020 | NVIRT_CR4_PKE);
+    for (uint32_t i = 0; i < 3; i++) {
+        exit_with(w, NVIRT_VMX_EXIT_VMPTRLD, 0x25010, INFO_PLAIN);
+        assert_true(w->v->vmx.current == VMCS12);
+    }
+    w->port->pkru = 1;
+    exit_with(w, NVIRT_VMX_EXIT_VMPTRLD, 0x25010, INFO_PLAIN);
+    expect_fault(w, NVIRT_VECTOR_PF, 0x21);
+}
+
 /* L1 keeps changing its tables under the walk: the instruction runs again, nothing is lost. */
 static void tables_that_keep_changing_make_l1_execute_again(void **state)
 {
@@ -376,6 +433,8 @@ int main(void)
         TEST(an_operand_across_pages_faults_before_anything_is_written),
         TEST(accessed_and_dirty_bits_of_l1s_tables_are_set),
         TEST(smap_stops_accesses_to_user_pages_unless_ac),
+        TEST(protection_keys_guard_operands),
+        TEST(a_key_that_loses_its_rights_stops_the_next_operand),
         TEST(tables_that_keep_changing_make_l1_execute_again),
         TEST(an_operand_without_memory_is_a_bus_that_answers_ones),
         TEST(in_32_bit_mode_bases_and_limits_hold),

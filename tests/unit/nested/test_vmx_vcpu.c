@@ -35,7 +35,7 @@ static void vm_init_checks_its_arguments(void **state)
 static void every_status_and_counter_has_a_name(void **state)
 {
     (void)state;
-    for (int i = NVIRT_OK; i <= NVIRT_ERR_UNSUPPORTED; i++) {
+    for (int i = NVIRT_OK; i <= NVIRT_ERR_DATA; i++) {
         const char *name = nvirt_status_name((enum nvirt_status)i);
 
         assert_non_null(name);
@@ -64,6 +64,32 @@ static enum nvirt_status try_init(struct world *w)
     return status;
 }
 
+/* Memory for as many roots as the host wants, up to a full EPTP list, none of it missing. */
+static void a_vcpu_keeps_as_many_roots_as_configured(void **state)
+{
+    static _Alignas(64) uint8_t memory[NVIRT_VMX_VCPU_BYTES(NVIRT_MAX_ROOTS)];
+    struct world *w = *state;
+    struct nvirt_vmx_vcpu_config config = w->config;
+    struct nvirt_vmx_vcpu *v;
+    static const uint32_t wanted[] = { 0, 1, NVIRT_DEFAULT_ROOTS, NVIRT_DEFAULT_ROOTS + 1,
+                                       NVIRT_MAX_ROOTS };
+
+    for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        config.roots = wanted[i];
+        assert_int_equal(nvirt_vmx_vcpu_init(memory, NVIRT_VMX_VCPU_BYTES(wanted[i]) - 1, &config,
+                                             &v), NVIRT_ERR_SIZE);
+        assert_int_equal(nvirt_vmx_vcpu_init(memory, NVIRT_VMX_VCPU_BYTES(wanted[i]), &config, &v),
+                         NVIRT_OK);
+        assert_int_equal(v->mmu.capacity, wanted[i] == 0 ? NVIRT_DEFAULT_ROOTS : wanted[i]);
+        assert_true((uint8_t *)(v->mmu.roots + v->mmu.capacity) <=
+                    memory + NVIRT_VMX_VCPU_BYTES(wanted[i]));
+        assert_int_equal(nvirt_vmx_vcpu_destroy(v, NULL), NVIRT_OK);
+    }
+    config.roots = NVIRT_MAX_ROOTS + 1;
+    assert_int_equal(nvirt_vmx_vcpu_init(memory, sizeof memory + NVIRT_ROOT_BYTES, &config, &v),
+                     NVIRT_ERR_RANGE);
+}
+
 static void vcpu_init_checks_its_arguments(void **state)
 {
     struct world *w = *state;
@@ -90,6 +116,9 @@ static void vcpu_init_checks_its_arguments(void **state)
     w->config = good;
     w->config.index = NVIRT_VM_MAX_VCPUS;
     assert_int_equal(try_init(w), NVIRT_ERR_RANGE);
+    w->config = good;
+    w->config.roots = NVIRT_DEFAULT_ROOTS + 1;
+    assert_int_equal(try_init(w), NVIRT_ERR_SIZE);
     w->config = good;
     w->config.vpid_count = NVIRT_VMX_MAX_VPIDS + 1;
     assert_int_equal(try_init(w), NVIRT_ERR_RANGE);
@@ -337,29 +366,61 @@ static void another_cpu_needs_leave_cpu_first(void **state)
     memcpy(other->region, w->cpu.region, sizeof other->region);
     assert_int_equal(nvirt_vmx_prepare(w->v, other, &w->run), NVIRT_OK);
     assert_true(w->run.launch);   /* VMCLEAR made the launch state clear. */
-    assert_true(other->ops >= 2); /* A new CPU: L2's root and tag are flushed there. */
+    assert_true(other->ops >= 1); /* A new CPU: L2's root is flushed there, and all under it. */
     assert_int_equal(nvirt_vmx_leave_cpu(w->v, other), NVIRT_OK);
     memcpy(w->cpu.region, other->region, sizeof other->region);
     w->cpu.current = NULL;
     fake_cpu_log_reset(&w->cpu);
     prepare(w);
-    assert_int_equal(w->cpu.ops, 2); /* What is left there from before may be stale. */
+    /* What is left there from before may be stale but for the root, which did not change. */
+    assert_int_equal(w->cpu.ops, 1);
+    assert_int_equal(w->cpu.op[0].kind, FAKE_INVVPID);
+    assert_int_equal(w->cpu.op[0].type, 1);
     free(other);
 }
 
-static void more_cpus_than_remembered_are_strangers_again(void **state)
+/* From any CPU: the vCPU is made to come by, and the flush is due before its level runs again, also
+ * where L1's prepare had nothing else to do. */
+static void a_requested_flush_is_due_when_its_level_runs(void **state)
 {
     struct world *w = *state;
-    uint32_t first = nvi_vmx_cpu_number((w->v->cpu = &w->cpu, w->v));
-    struct nvirt_port_cpu *others = calloc(NVI_VMX_KNOWN_CPUS, sizeof *others);
 
-    for (uint32_t i = 0; i < NVI_VMX_KNOWN_CPUS; i++) {
-        w->v->cpu = &others[i];
-        assert_int_not_equal(nvi_vmx_cpu_number(w->v), first);
+    launch_l2(w);
+    prepare(w);
+    fake_cpu_log_reset(&w->cpu);
+    request_flush(w, 1, NVIRT_TLB_REQUEST_ROOT);
+    assert_int_equal(w->port->kicks[w->v->index], 1);
+    prepare(w);
+    assert_int_equal(w->cpu.ops, 0);
+    request_flush(w, 2, NVIRT_TLB_REQUEST_GUEST);
+    prepare(w);
+    assert_int_equal(w->cpu.ops, 1);
+    assert_int_equal(w->cpu.op[0].kind, FAKE_INVVPID);
+    exit_with(w, NVIRT_VMX_EXIT_VMCALL, 0, 0);
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
+    prepare(w);
+    assert_int_equal(w->cpu.op[1].kind, FAKE_INVEPT);
+    for (int i = 0; i < 3; i++) {
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        assert_int_equal(nvirt_vmx_skip(w->v, &w->cpu), NVIRT_OK);
     }
-    w->v->cpu = &w->cpu;
-    assert_int_not_equal(nvi_vmx_cpu_number(w->v), first);
-    free(others);
+    fake_cpu_log_reset(&w->cpu);
+    request_flush(w, 1, NVIRT_TLB_REQUEST_GUEST);
+    prepare(w);
+    assert_int_equal(w->cpu.ops, 1);
+}
+
+static void a_flush_request_is_checked(void **state)
+{
+    struct world *w = *state;
+    const uint32_t beyond = NVIRT_TLB_REQUEST_EVERYTHING + 1;
+
+    assert_int_equal(nvirt_vmx_request_flush(NULL, 1, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_request_flush(w->v, 0, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_request_flush(w->v, 3, NVIRT_TLB_REQUEST_ROOT), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_request_flush(w->v, 1, (enum nvirt_tlb_request)beyond),
+                     NVIRT_ERR_RANGE);
+    assert_int_equal(w->port->kicks[w->v->index], 0);
 }
 
 /* Another vCPU ran on this CPU: its VMCS is current, ours is loaded again when needed. */
@@ -510,7 +571,7 @@ static void every_cold_call_may_fail(void **state)
         fake_vm_fail(w->port, FAKE_CALL_ANY, 0);
         assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
         assert_int_equal(w->port->pins, 0);
-        assert_true(w->port->pool_used <= idle + 8);
+        assert_true(w->port->pool_used <= idle + w->vm.page_budget);
         world_vmcs01(w);
     }
     assert_in_range(n, 20, 499);
@@ -523,6 +584,7 @@ int main(void)
         TEST(vm_init_checks_its_arguments),
         TEST(every_status_and_counter_has_a_name),
         TEST(vcpu_init_checks_its_arguments),
+        TEST(a_vcpu_keeps_as_many_roots_as_configured),
         TEST(a_failed_init_holds_nothing),
         TEST(controls_nvirt_cannot_keep_for_l2_are_refused),
         TEST(a_refused_call_binds_to_no_cpu),
@@ -535,8 +597,9 @@ int main(void)
         TEST(an_entry_failure_of_vmcs01_is_the_hosts),
         TEST(vmcall_of_l1_is_the_hosts_or_refused_as_the_manual_says),
         TEST(another_cpu_needs_leave_cpu_first),
-        TEST(more_cpus_than_remembered_are_strangers_again),
         TEST(a_forgotten_current_vmcs_is_loaded_again),
+        TEST(a_requested_flush_is_due_when_its_level_runs),
+        TEST(a_flush_request_is_checked),
         TEST(without_vpids_nothing_is_flushed_by_instruction),
         TEST(refused_vmx_instructions_reach_the_host),
         TEST(a_refused_vmread_is_no_value),

@@ -63,6 +63,13 @@ struct world {
     struct nvirt_vmx_run run;
     struct nvirt_vmx_exit exit;
     enum nvirt_status status;
+    bool with_timer; /* For what a test lets L1 use. */
+    /* Where the vCPU is, and a second CPU where a test moves it; for the fake TLBs. */
+    struct nvirt_port_cpu *at, *second;
+    /* Of the last hardware entry, likewise. */
+    uint32_t entered_level;
+    bool had_vpid;
+    uint64_t stay;
 };
 
 static inline uint64_t controls(uint32_t may_be_1, uint32_t must_be_1)
@@ -90,7 +97,7 @@ static inline void world_caps(struct nvirt_vmx_caps *caps)
     caps->cr4_fixed0 = 0x2000;
     caps->cr4_fixed1 = 0x3767ff;
     caps->vmcs_enum = 0x2e;
-    caps->proc2 = controls(0x02977fff, 0);
+    caps->proc2 = controls(0x1e97ffff, 0);
     caps->ept_vpid = UINT64_C(0xf0106b34141);
     caps->vmfunc = 1;
     caps->cpu.physical_bits = 40;
@@ -103,14 +110,14 @@ static inline void world_caps(struct nvirt_vmx_caps *caps)
 
 static inline void set01(struct world *w, enum nvirt_vmcs_field field, uint64_t value)
 {
-    assert_int_equal(nvirt_vmx_write(w->v, &w->cpu, 1, field, value), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_write(w->v, w->at, 1, field, value), NVIRT_OK);
 }
 
 static inline uint64_t get_level(struct world *w, uint32_t level, enum nvirt_vmcs_field field)
 {
     uint64_t value = 0;
 
-    assert_int_equal(nvirt_vmx_read(w->v, &w->cpu, level, field, &value), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_read(w->v, w->at, level, field, &value), NVIRT_OK);
     return value;
 }
 
@@ -206,7 +213,7 @@ static inline uint32_t revision12(const struct world *w)
     return (uint32_t)(w->offer.basic & NVIRT_VMX_BASIC_REVISION);
 }
 
-static inline int setup(void **state)
+static inline int setup_with(void **state, bool shadowing)
 {
     struct world *w = calloc(1, sizeof *w);
     struct nvirt_vm_config config = { .page_budget = 64, .physical_bits = 40 };
@@ -214,9 +221,12 @@ static inline int setup(void **state)
     w->port = fake_vm_new();
     fake_vm_ram(w->port, 0, L1_RAM);
     fake_cpu_init(&w->cpu);
+    w->at = &w->cpu;
     config.port = w->port;
     assert_int_equal(nvirt_vm_init(&w->vm, &config), NVIRT_OK);
     world_caps(&w->caps);
+    if (!shadowing)
+        w->caps.proc2 &= ~(NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
     assert_int_equal(nvirt_vmx_caps_offer(&w->caps, &w->offer), NVIRT_OK);
     w->memory = aligned_alloc(NVIRT_VMX_VCPU_ALIGN, NVIRT_VMX_VCPU_SIZE);
     world_l1_tables(w);
@@ -228,11 +238,23 @@ static inline int setup(void **state)
     return 0;
 }
 
+/* Every VMREAD and VMWRITE of L1 exits, */
+static inline int setup(void **state)
+{
+    return setup_with(state, false);
+}
+
+/* or those of the fields that nvirt shadows do not. */
+static inline int setup_shadowed(void **state)
+{
+    return setup_with(state, true);
+}
+
 static inline int teardown(void **state)
 {
     struct world *w = *state;
 
-    assert_int_equal(nvirt_vmx_vcpu_destroy(w->v, &w->cpu), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_vcpu_destroy(w->v, w->at), NVIRT_OK);
     assert_int_equal(nvirt_vm_destroy(&w->vm), NVIRT_OK);
     assert_int_equal(w->cpu.undefined_reads, 0);
     fake_vm_delete(w->port); /* Aborts if a page or pin is left. */
@@ -243,17 +265,82 @@ static inline int teardown(void **state)
 
 /* ---- what a host does ---- */
 
+static inline void lose(struct world *w, const struct fake_tlb_lost *lost)
+{
+    fake_tlb_lose(&w->cpu.tlb, lost);
+    if (w->second != NULL)
+        fake_tlb_lose(&w->second->tlb, lost);
+}
+
+/* A flush that the host asks for, level 2 being all L2s. */
+static inline void request_flush(struct world *w, uint32_t level, enum nvirt_tlb_request kind)
+{
+    bool all = kind == NVIRT_TLB_REQUEST_EVERYTHING;
+
+    assert_int_equal(nvirt_vmx_request_flush(w->v, level, kind), NVIRT_OK);
+    for (uint32_t i = 1; i <= 2; i++) {
+        const struct fake_tlb_lost lost = {
+            .level = i, .combined = !all && kind != NVIRT_TLB_REQUEST_ROOT,
+            .not_global = kind == NVIRT_TLB_REQUEST_NOT_GLOBAL };
+
+        if (all || i == level)
+            lose(w, &lost);
+    }
+}
+
+/* L1 executed INVVPID with its descriptor at @p at [SDM 3C "INVVPID"]. */
+static inline void note_invvpid(struct world *w, uint64_t at, uint64_t info)
+{
+    uint64_t type = w->gprs.r[info >> 28 & 15];
+    struct fake_tlb_lost lost = { .level = 2, .combined = true, .tagged = true,
+                                  .one_owner = type != 2, .owner = fake_vm_get64(w->port, at),
+                                  .not_global = type == 3, .one_page = type == 0,
+                                  .page = fake_vm_get64(w->port, at + 8) & NVIRT_PAGE_MASK };
+
+    if (type <= 3 && (type == 2 || (lost.owner != 0 && lost.owner <= 0xffff)))
+        lose(w, &lost);
+}
+
+/* Hardware enters now: what its TLB may supply is looked at. An L2 without VPID flushes VPID 0 on
+ * its way in and out. */
+static inline void enter_hardware(struct world *w)
+{
+    struct fake_tlb_context now = { .level = w->run.level };
+    struct fake_tlb_lost gone;
+    uint64_t current = w->at->current->hpa;
+    uint64_t proc2 = fake_cpu_field(w->at, current, 0x401e);
+
+    if (now.level != w->entered_level && !(now.level == 2 ? w->v->vpid12_enabled : w->had_vpid))
+        w->stay++;
+    w->had_vpid = w->v->vpid12_enabled;
+    w->entered_level = now.level;
+    now.without = now.level == 1 || !w->v->vpid12_enabled;
+    now.stay = w->stay;
+    now.root = fake_cpu_field(w->at, current, 0x201a);
+    now.modes = now.level == 2 && (proc2 & NVIRT_VMX_PROC2_MODE_EXECUTE) != 0;
+    if ((proc2 & NVIRT_VMX_PROC2_VPID) != 0)
+        now.tag = (uint32_t)fake_cpu_field(w->at, current, 0x0000);
+    now.owner = now.level == 1 ? UINT64_MAX : w->v->vpid12_enabled ? w->v->vmcs12.vpid : 0;
+    /* What the guest flushes there it does not flush elsewhere. */
+    gone = (struct fake_tlb_lost){ .level = now.level, .combined = true, .one_owner = true,
+                                   .owner = now.owner };
+    if (w->second != NULL)
+        fake_tlb_lose(w->at == &w->cpu ? &w->second->tlb : &w->cpu.tlb, &gone);
+    fake_tlb_enter(&w->at->tlb, w->port, &now);
+}
+
 static inline void prepare(struct world *w)
 {
-    assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_prepare(w->v, w->at, &w->run), NVIRT_OK);
+    enter_hardware(w);
 }
 
 /* Runs to an exit that leaves @p set, and lets nvirt look at it. */
 static inline void run_to(struct world *w, const struct fake_set *set, size_t count)
 {
     prepare(w);
-    assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, count), NVIRT_HW_OK);
-    w->status = nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit);
+    assert_int_equal(fake_cpu_run(w->at, w->run.launch, set, count), NVIRT_HW_OK);
+    w->status = nvirt_vmx_exit(w->v, w->at, &w->gprs, &w->exit);
 }
 
 /* A plain exit: reason, qualification, instruction information; nothing else happens. */
@@ -268,6 +355,8 @@ static inline void exit_with(struct world *w, uint32_t reason, uint64_t qualific
         { 0x2400, 0 },           { 0x640a, 0 },
     };
 
+    if (reason == NVIRT_VMX_EXIT_INVVPID && nvirt_vmx_level(w->v) == 1 && w->v->vmx.on)
+        note_invvpid(w, qualification, info);
     run_to(w, set, sizeof set / sizeof set[0]);
 }
 
@@ -286,8 +375,36 @@ static inline void l1_pointer(struct world *w, uint32_t reason, uint64_t pointer
     l1_insn(w, reason, INFO_PLAIN);
 }
 
+/* What the CPU does before it lets VMREAD or VMWRITE exit [SDM 3C "VMREAD", "VMWRITE"]: bit 14 of
+ * the secondary controls, the bitmap, the VMCS that the link pointer names. 0 when it exits. */
+static inline uint64_t shadow_of(struct world *w, enum nvirt_vmcs_field field, bool write)
+{
+    const struct fake_region *region;
+    const uint8_t *bitmap;
+    uint64_t encoding = nvirt_vmcs_field_encoding(field);
+
+    if (!w->v->shadow.usable)
+        return 0;
+    prepare(w);
+    region = w->at->current;
+    if (region->hpa != VMCS01_HPA ||
+        (fake_cpu_field(w->at, region->hpa, 0x401e) & NVIRT_VMX_PROC2_VMCS_SHADOWING) == 0)
+        return 0;
+    bitmap = nvirt_port_page_pointer(
+        w->port, nvirt_hpa_make(fake_cpu_field(w->at, region->hpa, write ? 0x2028 : 0x2026)));
+    return (bitmap[encoding / 8] >> encoding % 8 & 1) != 0
+               ? 0
+               : fake_cpu_field(w->at, region->hpa, 0x2800);
+}
+
 static inline void vmwrite12(struct world *w, enum nvirt_vmcs_field field, uint64_t value)
 {
+    uint64_t shadow = shadow_of(w, field, true);
+
+    if (shadow != 0) {
+        fake_cpu_poke(w->at, shadow, nvirt_vmcs_field_encoding(field), value);
+        return;
+    }
     w->gprs.r[NVIRT_RAX] = value;
     w->gprs.r[NVIRT_RCX] = nvirt_vmcs_field_encoding(field);
     l1_insn(w, NVIRT_VMX_EXIT_VMWRITE, INFO_REG | INFO_REG1(NVIRT_RAX) | INFO_REG2(NVIRT_RCX));
@@ -295,6 +412,10 @@ static inline void vmwrite12(struct world *w, enum nvirt_vmcs_field field, uint6
 
 static inline uint64_t vmread12(struct world *w, enum nvirt_vmcs_field field)
 {
+    uint64_t shadow = shadow_of(w, field, false);
+
+    if (shadow != 0)
+        return fake_cpu_field(w->at, shadow, nvirt_vmcs_field_encoding(field));
     w->gprs.r[NVIRT_RAX] = 0xbad;
     w->gprs.r[NVIRT_RCX] = nvirt_vmcs_field_encoding(field);
     l1_insn(w, NVIRT_VMX_EXIT_VMREAD, INFO_REG | INFO_REG1(NVIRT_RAX) | INFO_REG2(NVIRT_RCX));
@@ -332,10 +453,10 @@ static inline void expect_exception(struct world *w, uint8_t vector, bool has_er
     uint64_t hpa;
 
     prepare(w);
-    hpa = w->cpu.current->hpa;
-    assert_int_equal(fake_cpu_field(&w->cpu, hpa, 0x4016), word);
+    hpa = w->at->current->hpa;
+    assert_int_equal(fake_cpu_field(w->at, hpa, 0x4016), word);
     if (has_error)
-        assert_int_equal(fake_cpu_field(&w->cpu, hpa, 0x4018), error);
+        assert_int_equal(fake_cpu_field(w->at, hpa, 0x4018), error);
 }
 
 static inline void vmxon(struct world *w)
@@ -360,12 +481,18 @@ static inline void fill_vmcs12(struct world *w)
     struct nvirt_vmcs *c = &w->v->vmcs12;
 
     memset(c, 0, sizeof *c);
+    memset(&w->v->now->lazy, 0, sizeof w->v->now->lazy);
+    w->v->now->changed = NVI_ALL_GROUPS;
+    w->v->shadow.due = true;
+    w->v->steady = false;
     c->pin_controls = 0x16;
     c->proc_controls = 0x04006172 | NVIRT_VMX_PROC_HLT;
     c->exit_controls = 0x36dfb | NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG
-                       | NVIRT_VMX_EXIT_CTL_LOAD_EFER | NVIRT_VMX_EXIT_CTL_SAVE_EFER;
+                       | NVIRT_VMX_EXIT_CTL_LOAD_EFER | NVIRT_VMX_EXIT_CTL_SAVE_EFER
+                       | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_SAVE_PAT;
     c->entry_controls = 0x11fb | NVIRT_VMX_ENTRY_CTL_IA32E | NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG
-                        | NVIRT_VMX_ENTRY_CTL_LOAD_EFER;
+                        | NVIRT_VMX_ENTRY_CTL_LOAD_EFER | NVIRT_VMX_ENTRY_CTL_LOAD_PAT;
+    c->guest_pat = c->host_pat = 0x0007040600070406;
     c->vmcs_link = ~UINT64_C(0);
     c->host_cr0 = 0x80010031;
     c->host_cr3 = L1_CR3;
@@ -403,13 +530,21 @@ static inline void ready_to_launch(struct world *w)
     fill_vmcs12(w);
 }
 
+/* Tests write to vmcs12 past VMWRITE: nothing that nvirt remembers of it holds then. */
+static inline void changed12(struct world *w)
+{
+    w->v->now->changed = NVI_ALL_GROUPS;
+}
+
 static inline void vmlaunch(struct world *w)
 {
+    changed12(w);
     l1_insn(w, NVIRT_VMX_EXIT_VMLAUNCH, 0);
 }
 
 static inline void vmresume(struct world *w)
 {
+    changed12(w);
     l1_insn(w, NVIRT_VMX_EXIT_VMRESUME, 0);
 }
 
@@ -427,16 +562,44 @@ static inline void l2_cpuid(struct world *w)
     assert_int_equal(w->status, NVIRT_OK);
     assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
+    nvi_vmcs12_settle(w->v, NULL); /* For tests that look at vmcs12 past VMREAD. */
+}
+
+/* L1 has ports of L2 exit by bitmaps of its own. */
+static inline void with_io_bitmaps(struct world *w)
+{
+    ready_to_launch(w);
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_IO_BITMAPS;
+    w->v->vmcs12.io_bitmap_a = BITMAP_A;
+    w->v->vmcs12.io_bitmap_b = BITMAP_B;
+}
+
+/* L2 touches memory that its second-stage tables do not map. */
+static inline void l2_violation(struct world *w, uint64_t l2gpa, uint64_t qualification)
+{
+    const struct fake_set set[] = {
+        { 0x4402, NVIRT_VMX_EXIT_EPT_VIOLATION },
+        { 0x6400, qualification },
+        { 0x2400, l2gpa },
+        { 0x640a, 0xabc },
+        { 0x4408, 0 },
+        { 0x440c, 3 },
+        { 0x440e, 0 },
+    };
+
+    run_to(w, set, sizeof set / sizeof set[0]);
 }
 
 /* What hardware holds for the level that runs, after prepare. */
 static inline uint64_t hw_field(struct world *w, enum nvirt_vmcs_field field)
 {
-    return fake_cpu_field(&w->cpu, w->cpu.current->hpa, nvirt_vmcs_field_encoding(field));
+    return fake_cpu_field(w->at, w->at->current->hpa, nvirt_vmcs_field_encoding(field));
 }
 
 #define HW(w, NAME) hw_field((w), NVIRT_VMCS_##NAME)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_SHADOWED(name)                                                                        \
+    { #name " with a shadow VMCS", name, setup_shadowed, teardown, NULL }
 
 #endif

@@ -118,16 +118,22 @@ static void the_offer_is_an_allow_list(void **state)
     assert_int_equal(offer.features,
                      NVIRT_SVM_FEATURE_NP | NVIRT_SVM_FEATURE_SVM_LOCK | NVIRT_SVM_FEATURE_NRIPS |
                          NVIRT_SVM_FEATURE_DECODE_ASSISTS | NVIRT_SVM_FEATURE_ADDRESS_CHECK |
-                         NVIRT_SVM_FEATURE_FLUSH_BY_ASID);
+                         NVIRT_SVM_FEATURE_FLUSH_BY_ASID | NVIRT_SVM_FEATURE_CLEAN |
+                         NVIRT_SVM_FEATURE_LBR | NVIRT_SVM_FEATURE_PAUSE_FILTER |
+                         NVIRT_SVM_FEATURE_PAUSE_THRESHOLD | NVIRT_SVM_FEATURE_VIRTUAL_VMLOAD |
+                         NVIRT_SVM_FEATURE_SPEC_CTRL | NVIRT_SVM_FEATURE_BUS_LOCK |
+                         NVIRT_SVM_FEATURE_VGIF | NVIRT_SVM_FEATURE_VNMI |
+                         NVIRT_SVM_FEATURE_TSC_RATE);
     assert_int_equal(offer.cr4_valid & NVIRT_CR4_CET, 0);
 }
 
-static void flush_by_asid_is_offered_without_the_cpus(void **state)
+static void flush_by_asid_and_clean_bits_are_offered_without_the_cpus(void **state)
 {
     (void)state;
     decode();
     assert_int_equal(nvirt_svm_caps_offer(&caps, &offer), NVIRT_OK);
-    assert_int_equal(offer.features, NVIRT_SVM_FEATURE_NP | NVIRT_SVM_FEATURE_FLUSH_BY_ASID);
+    assert_int_equal(offer.features, NVIRT_SVM_FEATURE_NP | NVIRT_SVM_FEATURE_FLUSH_BY_ASID |
+                                         NVIRT_SVM_FEATURE_CLEAN);
 }
 
 static void an_offer_needs_nested_paging_and_no_execute(void **state)
@@ -168,7 +174,7 @@ int main(void)
         cmocka_unit_test_setup(register_bits_follow_cpuid, setup),
         cmocka_unit_test_setup(each_cpuid_bit_opens_its_register_bit, setup),
         cmocka_unit_test_setup(the_offer_is_an_allow_list, setup),
-        cmocka_unit_test_setup(flush_by_asid_is_offered_without_the_cpus, setup),
+        cmocka_unit_test_setup(flush_by_asid_and_clean_bits_are_offered_without_the_cpus, setup),
         cmocka_unit_test_setup(an_offer_needs_nested_paging_and_no_execute, setup),
         cmocka_unit_test_setup(required_intercepts_are_svms, setup),
     };

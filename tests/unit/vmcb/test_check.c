@@ -43,6 +43,7 @@ static int good(void **state)
     in.vmcb12 = &vmcb;
     in.offer = &offer;
     in.host_paging = true;
+    in.fresh = NVIRT_VMCB_CLEAN_ALL;
     return 0;
 }
 
@@ -302,6 +303,73 @@ static void nested_pat_types_exist(void **state)
     HOLDS();
 }
 
+/* [APM 2 "NMI Virtualization"] */
+static void virtual_nmis_need_the_nmi_intercept(void **state)
+{
+    (void)state;
+    vmcb.int_ctl = NVIRT_SVM_V_NMI_ENABLE;
+    HOLDS(); /* not offered: no such bit */
+    offer.features |= NVIRT_SVM_FEATURE_VNMI;
+    BROKEN(SVM_VNMI_INTERCEPT);
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, true);
+    HOLDS();
+    vmcb.int_ctl = 0;
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, false);
+    HOLDS();
+    vmcb.int_ctl = NVIRT_SVM_V_NMI_ENABLE;
+    in.fresh = NVIRT_VMCB_CLEAN_TPR;
+    BROKEN(SVM_VNMI_INTERCEPT);
+}
+
+/* [APM 2 "VMCB Clean Field"]: what did not change since it was accepted is not looked at again; the
+ * event, which no bit covers, always is, and so is L1's own paging. */
+static void clean_groups_are_not_checked_again(void **state)
+{
+    static const struct nvirt_svm_caps none;
+
+    (void)state;
+    in.fresh = 0;
+    in.offer = &none;
+    vmcb.cr0 = vmcb.cr3 = vmcb.cr4 = vmcb.dr6 = vmcb.dr7 = ~UINT64_C(0);
+    vmcb.intercepts[4] = 0;
+    vmcb.iopm_base = ~UINT64_C(0);
+    vmcb.asid = 0;
+    HOLDS();
+    for (uint32_t group = 1; group < NVIRT_VMCB_CLEAN_CR2; group <<= 1) {
+        in.fresh = group;
+        if ((group & (NVIRT_VMCB_CLEAN_TPR | NVIRT_VMCB_CLEAN_NP | NVIRT_VMCB_CLEAN_DT |
+                      NVIRT_VMCB_CLEAN_SEG)) == 0) {
+            assert_int_not_equal(nvi_svm_check(&in), NVI_SVM_RULE_NONE);
+        }
+    }
+    in.fresh = 0;
+    vmcb.event_inj = NVIRT_SVM_EVENT_VALID | 1 << NVIRT_SVM_EVENT_TYPE_SHIFT;
+    BROKEN(SVM_EVENT_TYPE);
+}
+
+static void a_clean_nested_paging_still_needs_a_paging_host(void **state)
+{
+    (void)state;
+    nested_paging(~UINT64_C(0), ~UINT64_C(0));
+    in.fresh = 0;
+    HOLDS();
+    in.host_paging = false;
+    BROKEN(SVM_NP_HOST_PAGING);
+}
+
+/* A rule about two groups is asked when either changed. */
+static void long_code_segment_is_checked_with_either_group(void **state)
+{
+    (void)state;
+    vmcb.cs.attrib |= NVIRT_VMCB_SEG_DB;
+    in.fresh = NVIRT_VMCB_CLEAN_SEG;
+    BROKEN(SVM_LONG_MODE_CS);
+    in.fresh = NVIRT_VMCB_CLEAN_CRX;
+    BROKEN(SVM_LONG_MODE_CS);
+    in.fresh = ~(uint32_t)(NVIRT_VMCB_CLEAN_CRX | NVIRT_VMCB_CLEAN_SEG);
+    HOLDS();
+}
+
 static void rules_have_names(void **state)
 {
     (void)state;
@@ -337,6 +405,10 @@ int main(void)
         cmocka_unit_test_setup(nested_paging_needs_a_paging_host, good),
         cmocka_unit_test_setup(nested_cr3_ends_at_the_physical_width, good),
         cmocka_unit_test_setup(nested_pat_types_exist, good),
+        cmocka_unit_test_setup(virtual_nmis_need_the_nmi_intercept, good),
+        cmocka_unit_test_setup(clean_groups_are_not_checked_again, good),
+        cmocka_unit_test_setup(a_clean_nested_paging_still_needs_a_paging_host, good),
+        cmocka_unit_test_setup(long_code_segment_is_checked_with_either_group, good),
         cmocka_unit_test(rules_have_names),
     };
 

@@ -70,10 +70,11 @@ static void required_msrs_are_intercepted_and_no_others(void **state)
     assert_true(nvi_svm_msrpm_intercepts(msrpm, 0xc0010114, true));
     assert_true(nvi_svm_msrpm_intercepts(msrpm, 0xc0010117, false));
     assert_true(nvi_svm_msrpm_intercepts(msrpm, 0xc0010118, true));
+    assert_true(nvi_svm_msrpm_intercepts(msrpm, 0xc0000104, true));
     for (unsigned i = 0; i < sizeof msrpm * 8; i++) {
         bits += (msrpm[i / 8] >> (i % 8)) & 1u;
     }
-    assert_int_equal(bits, 8);
+    assert_int_equal(bits, 10);
     nvirt_svm_msrpm_require(NULL);
 }
 

@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include <nvirt/svm.h>
+
+#include "vmcb/tsc.h"
 #include "vmcb/vmcb_core.h"
 
 static struct nvirt_vmcb vmcb12, vmcb01, vmcb02;
@@ -28,6 +31,8 @@ static int setup(void **state)
     in.iopm02 = nvirt_hpa_make(0x10000);
     in.msrpm02 = nvirt_hpa_make(0x20000);
     in.asid02 = 5;
+    in.fresh = NVIRT_VMCB_CLEAN_ALL;
+    in.tsc_ratio12 = NVIRT_SVM_TSC_RATIO_ONE;
     in.pass_through = true;
     return 0;
 }
@@ -135,6 +140,46 @@ static void tsc_offsets_add_up(void **state)
     assert_int_equal(vmcb02.tsc_offset, 99);
 }
 
+/* [APM 2 "TSC Ratio MSR (C000_0104h)"]: L2 reads (TSC x ratio01 + offset01) x ratio12 + offset12, which
+ * hardware makes of one ratio and one offset. */
+static void tsc_steps_compose(void **state)
+{
+    const uint64_t one = NVIRT_SVM_TSC_RATIO_ONE;
+
+    (void)state;
+    vmcb01.tsc_offset = (uint64_t)-1000;
+    vmcb12.tsc_offset = 7;
+    in.tsc_ratio12 = one / 2;
+    merge();
+    assert_int_equal(vmcb02.tsc_offset, (uint64_t)-500 + 7);
+    vmcb01.tsc_offset = 1000;
+    in.tsc_ratio12 = 3 * one;
+    merge();
+    assert_int_equal(vmcb02.tsc_offset, 3007);
+    assert_int_equal(nvi_svm_tsc_ratio(one, one / 2), one / 2);
+    assert_int_equal(nvi_svm_tsc_ratio(2 * one, 3 * one), 6 * one);
+    assert_int_equal(nvi_svm_tsc_ratio(200 * one, 200 * one), NVI_SVM_TSC_RATIO_MAX);
+    assert_int_equal(nvi_svm_tsc_ratio(one, 0), 0);
+}
+
+/* [APM 2 "Virtual GIF", "NMI Virtualization"]: the virtual GIF is nvirt's, virtual NMIs are the CPU's,
+ * both only where they were offered. */
+static void virtual_nmis_pass_where_they_were_offered(void **state)
+{
+    const uint64_t vnmi = NVIRT_SVM_V_NMI | NVIRT_SVM_V_NMI_MASK | NVIRT_SVM_V_NMI_ENABLE;
+
+    (void)state;
+    vmcb12.int_ctl = vnmi | NVIRT_SVM_V_GIF | NVIRT_SVM_V_GIF_ENABLE;
+    merge();
+    assert_int_equal(vmcb02.int_ctl, 0);
+    offer.features |= NVIRT_SVM_FEATURE_VNMI | NVIRT_SVM_FEATURE_VGIF;
+    merge();
+    assert_int_equal(vmcb02.int_ctl, vnmi & ~NVIRT_SVM_V_NMI);
+    vmcb12.int_ctl &= ~NVIRT_SVM_V_NMI_ENABLE;
+    merge();
+    assert_int_equal(vmcb02.int_ctl, 0);
+}
+
 static void registers_are_l2s(void **state)
 {
     (void)state;
@@ -198,12 +243,15 @@ static void events_pass_without_reserved_bits(void **state)
     assert_int_equal(vmcb02.event_inj, 0);
 }
 
+/* [APM 2 "Event Injection"]: an injected software interrupt pushes nRIP as the return address, and on a
+ * CPU without nRIP, such as L1 was shown here, RIP. */
 static void next_rip_is_an_input_only_where_offered(void **state)
 {
     (void)state;
     vmcb12.next_rip = 0x4444;
+    vmcb12.rip = 0x3333;
     merge();
-    assert_int_equal(vmcb02.next_rip, 0);
+    assert_int_equal(vmcb02.next_rip, 0x3333);
     offer.features |= NVIRT_SVM_FEATURE_NRIPS;
     merge();
     assert_int_equal(vmcb02.next_rip, 0x4444);
@@ -222,6 +270,28 @@ static void pat_is_l2s_with_nested_paging_else_l1s(void **state)
     offer.features = 0;
     merge();
     assert_int_equal(vmcb02.g_pat, vmcb01.g_pat);
+}
+
+/* [APM 2 "Pause Intercept Filtering"]: an L1 that was offered the filter has its own. */
+static void pause_filter_is_l1s_where_it_was_offered(void **state)
+{
+    (void)state;
+    vmcb01.pause_count = 100;
+    vmcb01.pause_threshold = 10;
+    vmcb12.pause_count = 55;
+    vmcb12.pause_threshold = 5;
+    nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_PAUSE, true);
+    offer.features |= NVIRT_SVM_FEATURE_PAUSE_FILTER;
+    merge();
+    assert_int_equal(vmcb02.pause_count, 55);
+    assert_int_equal(vmcb02.pause_threshold, 0);
+    offer.features |= NVIRT_SVM_FEATURE_PAUSE_THRESHOLD;
+    merge();
+    assert_int_equal(vmcb02.pause_threshold, 5);
+    nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_PAUSE, false);
+    merge();
+    assert_int_equal(vmcb02.pause_count, 100);
+    assert_int_equal(vmcb02.pause_threshold, 10);
 }
 
 static void pause_filter_is_l0s_unless_l1_wants_every_pause(void **state)
@@ -426,6 +496,7 @@ static void vmcb01_of_such_a_host_is_left_alone(void **state)
     irq.pass_through = false;
     irq.gif = false;
     vmcb01.int_ctl = NVIRT_SVM_V_INTR_MASKING | 5;
+    nvirt_svm_intercepts_require(&vmcb01);
     before = vmcb01;
     assert_true(nvi_svm_set_interrupts(&irq, &vmcb01));
     assert_memory_equal(&before, &vmcb01, sizeof before);
@@ -459,12 +530,15 @@ int main(void)
         cmocka_unit_test_setup(only_named_bits_of_int_ctl_pass, setup),
         cmocka_unit_test_setup(addresses_and_asid_are_l0s, setup),
         cmocka_unit_test_setup(tsc_offsets_add_up, setup),
+        cmocka_unit_test_setup(tsc_steps_compose, setup),
+        cmocka_unit_test_setup(virtual_nmis_pass_where_they_were_offered, setup),
         cmocka_unit_test_setup(registers_are_l2s, setup),
         cmocka_unit_test_setup(lma_follows_lme_and_paging, setup),
         cmocka_unit_test_setup(events_pass_without_reserved_bits, setup),
         cmocka_unit_test_setup(next_rip_is_an_input_only_where_offered, setup),
         cmocka_unit_test_setup(pat_is_l2s_with_nested_paging_else_l1s, setup),
         cmocka_unit_test_setup(pause_filter_is_l0s_unless_l1_wants_every_pause, setup),
+        cmocka_unit_test_setup(pause_filter_is_l1s_where_it_was_offered, setup),
         cmocka_unit_test_setup(controls_can_be_merged_alone, setup),
         cmocka_unit_test_setup(clean_bits_go_only_with_changes, setup),
         cmocka_unit_test_setup(l1_with_gif_takes_its_own_interrupts, setup_interrupts),

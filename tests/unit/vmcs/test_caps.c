@@ -5,6 +5,8 @@
  */
 #include "vmcs_fixture.h"
 
+#include "vmcs/merge.h"
+
 static void offer_from(struct fixture *f)
 {
     assert_int_equal(nvirt_vmx_caps_offer(&f->cpu, &f->offer), NVIRT_OK);
@@ -91,13 +93,20 @@ static void nothing_beyond_the_allow_list(void **state)
     f.cpu.misc = f.cpu.basic = ~UINT64_C(0);
     offer_from(&f);
     assert_int_equal(f.offer.pin >> 32, 0x7F);
-    assert_int_equal((f.offer.proc >> 32) & (NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_TERTIARY),
-                     0);
+    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_TERTIARY, 0);
     assert_int_equal(f.offer.proc2 >> 32,
-                     NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_DESCRIPTOR_TABLE |
+                     NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC |
+                         NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS |
+                         NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_DESCRIPTOR_TABLE |
                          NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_WBINVD |
                          NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_RDRAND |
-                         NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_RDSEED);
+                         NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_RDSEED |
+                         NVIRT_VMX_PROC2_TSC_SCALING | NVIRT_VMX_PROC2_VMFUNC |
+                         NVIRT_VMX_PROC2_PAUSE_LOOP | NVIRT_VMX_PROC2_ENCLS |
+                         NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG |
+                         NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT |
+                         NVIRT_VMX_PROC2_PML | NVIRT_VMX_PROC2_VMCS_SHADOWING |
+                         NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_EPT_VE);
     assert_int_equal((f.offer.exit >> 32) & ~NVIRT_VMX_EXIT_CTL_DEFAULT1,
                      NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |
                          NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT |
@@ -106,9 +115,9 @@ static void nothing_beyond_the_allow_list(void **state)
     assert_int_equal((f.offer.entry >> 32) & ~NVIRT_VMX_ENTRY_CTL_DEFAULT1,
                      NVIRT_VMX_ENTRY_CTL_IA32E | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
                          NVIRT_VMX_ENTRY_CTL_LOAD_EFER);
-    assert_int_equal(f.offer.proc3 | f.offer.exit2 | f.offer.vmfunc, 0);
+    assert_int_equal(f.offer.proc3 | f.offer.exit2, 0);
+    assert_int_equal(f.offer.vmfunc, NVIRT_VMX_VMFUNC_EPTP_SWITCHING);
     assert_int_equal(f.offer.ept_vpid & (NVIRT_VMX_EPT_CAP_UC | NVIRT_VMX_EPT_CAP_WALK_5 |
-                                         NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO |
                                          NVIRT_VMX_EPT_CAP_SHADOW_STACK),
                      0);
     assert_int_equal(f.offer.misc & (NVIRT_VMX_MISC_ACTIVITY_SHUTDOWN |
@@ -117,6 +126,61 @@ static void nothing_beyond_the_allow_list(void **state)
                                      NVIRT_VMX_MISC_SMM_UNBLOCK | NVIRT_VMX_MISC_MSEG |
                                      NVIRT_VMX_MISC_MSR_LIST),
                      0);
+}
+
+/* What no entry could turn on is not offered. */
+static void apic_controls_need_what_their_rules_want(void **state)
+{
+    const uint64_t shadowed = NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |
+                              NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & shadowed, shadowed);
+    f.cpu.proc &= ~(NVIRT_VMX_PROC_TPR_SHADOW << 32);
+    f.cpu.true_proc &= ~(NVIRT_VMX_PROC_TPR_SHADOW << 32);
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & shadowed, 0);
+    assert_true((f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_APIC_ACCESSES) != 0);
+    fixture_init(&f);
+    f.cpu.pin &= ~(NVIRT_VMX_PIN_EXT_INT << 32);
+    f.cpu.true_pin &= ~(NVIRT_VMX_PIN_EXT_INT << 32);
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & shadowed,
+                     shadowed & ~NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS);
+}
+
+/* Offered to L1 where the host says that it ends notifications, whether the CPU has it or not. */
+static void posted_interrupts_are_offered_on_the_hosts_word(void **state)
+{
+    const uint64_t posted = NVIRT_VMX_PIN_POSTED_INTERRUPTS << 32;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal((f.offer.pin | f.offer.true_pin) & posted, 0);
+    assert_int_equal(f.cpu.pin & posted, 0);
+    assert_int_equal(nvirt_vmx_caps_offer_posted(&f.offer), NVIRT_OK);
+    assert_true((f.offer.pin & f.offer.true_pin & posted) != 0);
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_POSTED_DESCRIPTOR));
+    assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    assert_int_equal(nvirt_vmx_caps_offer_posted(NULL), NVIRT_ERR_NULL);
+    /* Nothing delivers them, */
+    offer_from(&f);
+    f.offer.proc2 &= ~(NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS << 32);
+    assert_int_equal(nvirt_vmx_caps_offer_posted(&f.offer), NVIRT_ERR_CAPABILITY);
+    assert_int_equal((f.offer.pin | f.offer.true_pin) & posted, 0);
+    /* or no entry could have them. */
+    offer_from(&f);
+    f.offer.exit &= ~(NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT << 32);
+    assert_int_equal(nvirt_vmx_caps_offer_posted(&f.offer), NVIRT_ERR_CAPABILITY);
+    /* Nor does a host make the CPU deliver them by saying so. */
+    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS << 32);
+    offer_from(&f);
+    f.offer.pin |= posted;
+    f.offer.true_pin |= posted;
+    assert_false(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
 }
 
 /* [SDM 3D "Basic VMX Information"] */
@@ -143,6 +207,65 @@ static void basic_information(void **state)
 }
 
 /* [SDM 3D "Miscellaneous Data"] */
+/* Offered where the host says that its port switches the MSR and L1 has it. */
+static void switched_msrs_are_offered_on_the_hosts_word(void **state)
+{
+    const uint64_t entry = NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL |
+                           NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS | NVIRT_VMX_ENTRY_CTL_LOAD_PKRS;
+    const uint64_t exit = NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL |
+                          NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS |
+                          NVIRT_VMX_EXIT_CTL_LOAD_PKRS;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.entry >> 32 & entry, 0);
+    assert_int_equal(f.offer.exit >> 32 & exit, 0);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(NULL, 1), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 8), NVIRT_ERR_RANGE);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, NVIRT_VMX_SWITCH_PKRS), NVIRT_OK);
+    assert_int_equal(f.offer.entry >> 32 & entry, NVIRT_VMX_ENTRY_CTL_LOAD_PKRS);
+    assert_int_equal(f.offer.exit >> 32 & exit, NVIRT_VMX_EXIT_CTL_LOAD_PKRS);
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_PKRS));
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 7), NVIRT_OK);
+    assert_int_equal(f.offer.entry >> 32 & entry, entry);
+    assert_int_equal(f.offer.true_entry >> 32 & entry, entry);
+    assert_int_equal(f.offer.exit >> 32 & exit, exit);
+    assert_int_equal(f.offer.true_exit >> 32 & exit, exit);
+    assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    /* Facts of the offer that are not the CPU's. */
+    f.offer.cpu.perf_global_valid |= NVIRT_BIT(4);
+    assert_false(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    /* L1 has no such MSR. */
+    f.cpu.cpu.perf_global_valid = 0;
+    f.cpu.cr4_fixed1 &= ~NVIRT_CR4_PKS;
+    offer_from(&f);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 1), NVIRT_ERR_CAPABILITY);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 4), NVIRT_ERR_CAPABILITY);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 2), NVIRT_OK);
+    assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+}
+
+/* Where entries of L1's load IA32_PERF_GLOBAL_CTRL, vmcs01 may not: the two would undo each other. */
+static void the_counters_are_of_one_level(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_true((nvi_vmx_l0_may_control(&f.cpu, &f.offer, NVIRT_VMCS_ENTRY_CONTROLS) &
+                 NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) != 0);
+    assert_true((nvi_vmx_l0_may_control(&f.cpu, &f.offer, NVIRT_VMCS_EXIT_CONTROLS) &
+                 NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL) != 0);
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 1), NVIRT_OK);
+    assert_int_equal(nvi_vmx_l0_may_control(&f.cpu, &f.offer, NVIRT_VMCS_ENTRY_CONTROLS) &
+                         NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL,
+                     0);
+    assert_int_equal(nvi_vmx_l0_may_control(&f.cpu, &f.offer, NVIRT_VMCS_EXIT_CONTROLS) &
+                         NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL,
+                     0);
+}
+
 static void miscellaneous_data(void **state)
 {
     struct fixture f;
@@ -204,6 +327,42 @@ static void ept_and_vpid(void **state)
                      0);
 }
 
+/* A page-modification log is nvirt's work, and dirty flags are all it needs of the CPU. */
+static void a_log_goes_with_dirty_flags(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_PML << 32);
+    offer_from(&f);
+    assert_true((f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_PML) != 0);
+    f.cpu.proc2 |= NVIRT_VMX_PROC2_PML << 32;
+    f.cpu.ept_vpid &= ~NVIRT_VMX_EPT_CAP_ACCESSED_DIRTY;
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_PML, 0);
+}
+
+/* Only the advanced information of a violation tells from which mode's address L2 fetched. */
+static void mode_based_execute_needs_advanced_information(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_MODE_EXECUTE, 0);
+    f.cpu.proc2 |= NVIRT_VMX_PROC2_MODE_EXECUTE << 32;
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_MODE_EXECUTE, 0);
+    f.cpu.ept_vpid |= NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO;
+    offer_from(&f);
+    assert_true((f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_MODE_EXECUTE) != 0);
+    assert_true((f.offer.ept_vpid & NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO) != 0);
+    f.cpu.ept_vpid &= ~NVIRT_VMX_EPT_CAP_WB;
+    offer_from(&f);
+    assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_MODE_EXECUTE, 0);
+}
+
 /* A control whose use a rule forbids without another one is offered only with that one. */
 static void dependent_controls_go_together(void **state)
 {
@@ -227,7 +386,9 @@ static void dependent_controls_go_together(void **state)
     fixture_init(&f);
     f.cpu.proc2 = 0;
     offer_from(&f);
-    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_SECONDARY, 0);
+    /* What is nvirt's own work alone is there wherever secondary controls are. */
+    assert_int_equal(f.offer.proc2 >> 32, NVIRT_VMX_PROC2_VMCS_SHADOWING);
+    assert_int_equal((f.offer.proc >> 32) & NVIRT_VMX_PROC_SECONDARY, NVIRT_VMX_PROC_SECONDARY);
     fixture_init(&f);
     f.cpu.cpu.long_mode = false;
     offer_from(&f);
@@ -252,10 +413,19 @@ static void vmcs_enumeration(void **state)
             highest = encoding & 0x3FE;
         }
     }
-    /* The preemption timer, 482EH. */
-    assert_int_equal(highest, 0x2E);
+    /* The PCONFIG-exiting bitmap, 203EH. */
+    assert_int_equal(highest, 0x3E);
     assert_int_equal(f.offer.vmcs_enum, highest);
+    f.cpu.proc2 &= ~((NVIRT_VMX_PROC2_PCONFIG | NVIRT_VMX_PROC2_ENCLV) << 32);
+    offer_from(&f);
+    /* Then the TSC multiplier, 2032H. */
+    assert_int_equal(f.offer.vmcs_enum, 0x32);
+    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_TSC_SCALING << 32);
+    offer_from(&f);
+    /* Then the ENCLS-exiting bitmap, 202EH, and the preemption timer, 482EH. */
+    assert_int_equal(f.offer.vmcs_enum, 0x2E);
     f.cpu.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
+    f.cpu.proc2 &= ~((NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_XSAVES) << 32);
     offer_from(&f);
     /* Then the SYSENTER_CS and SYSENTER_EIP fields. */
     assert_int_equal(f.offer.vmcs_enum, 0x2A);
@@ -276,7 +446,10 @@ static void msrs_exist_as_others_say(void **state)
     assert_true(value == f.offer.ept_vpid);
     assert_true(nvirt_vmx_caps_msr(&f.offer, 0x490, &value));
     assert_true(value == f.offer.true_entry);
+    assert_true(nvirt_vmx_caps_msr(&f.offer, 0x491, &value));
+    assert_int_equal(value, NVIRT_VMX_VMFUNC_EPTP_SWITCHING);
     value = 99;
+    f.offer.proc2 &= ~(NVIRT_VMX_PROC2_VMFUNC << 32);
     assert_false(nvirt_vmx_caps_msr(&f.offer, 0x491, &value));
     assert_false(nvirt_vmx_caps_msr(&f.offer, 0x492, &value));
     assert_false(nvirt_vmx_caps_msr(&f.offer, 0x493, &value));
@@ -329,10 +502,10 @@ static void host_may_narrow_the_offer_only(void **state)
     OFFER(true, f.offer.misc &= ~NVIRT_VMX_MISC_ACTIVITY_HLT);
     OFFER(true, f.offer.cr4_fixed1 &= ~NVIRT_CR4_SMAP);
     OFFER(true, f.offer.cpu.physical_bits = 36);
-    OFFER(false, f.offer.proc2 |= NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
+    OFFER(false, f.offer.proc2 |= NVIRT_VMX_PROC2_BUS_LOCK << 32);
     OFFER(false, f.offer.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32));
-    OFFER(false, f.offer.true_proc |= NVIRT_VMX_PROC_TPR_SHADOW << 32;
-          f.offer.proc |= NVIRT_VMX_PROC_TPR_SHADOW << 32);
+    OFFER(false, f.offer.true_proc |= NVIRT_VMX_PROC_TERTIARY << 32;
+          f.offer.proc |= NVIRT_VMX_PROC_TERTIARY << 32);
     OFFER(false, f.offer.true_proc |= NVIRT_VMX_PROC_CR3_LOAD);
     OFFER(false, f.offer.exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
           f.offer.true_exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32);
@@ -341,14 +514,16 @@ static void host_may_narrow_the_offer_only(void **state)
     OFFER(false, f.offer.pin &= ~(UINT64_C(2) << 32); f.offer.true_pin &= ~(UINT64_C(2) << 32));
     OFFER(false, f.offer.basic ^= 1);
     OFFER(false, f.offer.ept_vpid |= NVIRT_VMX_EPT_CAP_WALK_5);
-    OFFER(false, f.offer.misc |= NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI);
+    OFFER(true, f.offer.misc |= NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI);
+    OFFER(false, f.offer.misc |= NVIRT_VMX_MISC_SMBASE_MSR);
     OFFER(false, f.offer.misc &= ~NVIRT_VMX_MISC_CR3_TARGETS);
     OFFER(false, f.offer.misc &= ~NVIRT_VMX_MISC_TIMER_RATE);
     OFFER(false, f.offer.cr0_fixed0 = 0);
     OFFER(false, f.offer.cr0_fixed1 = ~UINT64_C(0));
     OFFER(false, f.offer.cr4_fixed0 = 0);
     OFFER(false, f.offer.cr4_fixed1 |= NVIRT_BIT(15));
-    OFFER(false, f.offer.vmfunc = 1);
+    OFFER(true, f.offer.vmfunc = 0);
+    OFFER(false, f.offer.vmfunc |= 2);
     OFFER(false, f.offer.proc3 = 1);
     OFFER(false, f.offer.exit2 = 1);
     OFFER(false, f.offer.cpu.physical_bits++);
@@ -363,10 +538,16 @@ int main(void)
         cmocka_unit_test(default1_stays_1_where_the_cpu_insists),
         cmocka_unit_test(offer_stays_within_the_cpu),
         cmocka_unit_test(nothing_beyond_the_allow_list),
+        cmocka_unit_test(apic_controls_need_what_their_rules_want),
+        cmocka_unit_test(posted_interrupts_are_offered_on_the_hosts_word),
         cmocka_unit_test(basic_information),
         cmocka_unit_test(miscellaneous_data),
+        cmocka_unit_test(switched_msrs_are_offered_on_the_hosts_word),
+        cmocka_unit_test(the_counters_are_of_one_level),
         cmocka_unit_test(fixed_bits),
         cmocka_unit_test(ept_and_vpid),
+        cmocka_unit_test(a_log_goes_with_dirty_flags),
+        cmocka_unit_test(mode_based_execute_needs_advanced_information),
         cmocka_unit_test(dependent_controls_go_together),
         cmocka_unit_test(vmcs_enumeration),
         cmocka_unit_test(msrs_exist_as_others_say),

@@ -121,6 +121,51 @@ static void vmx_guest_pat(void **state)
     ACCEPTS(v->guest_pat = ~UINT64_C(0); v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_PAT);
 }
 
+/* An offer of the MSRs that the host's port switches, and all of them loaded. */
+static void load_all(struct fixture *f)
+{
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f->offer, 7), NVIRT_OK);
+    f->vmcs12.entry_controls |= NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL |
+                                NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS | NVIRT_VMX_ENTRY_CTL_LOAD_PKRS;
+}
+
+static void vmx_guest_perf_global(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_PERF_GLOBAL, load_all(f); v->guest_perf_global = 0x10);
+    REFUSES(VMX_GUEST_PERF_GLOBAL, load_all(f); v->guest_perf_global = NVIRT_BIT(35));
+    ACCEPTS(load_all(f); v->guest_perf_global = UINT64_C(0x70000000F));
+    ACCEPTS(v->guest_perf_global = ~UINT64_C(0));
+}
+
+static void vmx_guest_bndcfgs_reserved(void **state)
+{
+    (void)state;
+    for (uint32_t bit = 2; bit < 12; bit++) {
+        REFUSES(VMX_GUEST_BNDCFGS_RESERVED, load_all(f); v->guest_bndcfgs = NVIRT_BIT(bit));
+    }
+    ACCEPTS(load_all(f); v->guest_bndcfgs = 0x1003);
+    ACCEPTS(v->guest_bndcfgs = ~UINT64_C(0));
+}
+
+static void vmx_guest_bndcfgs_canonical(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_BNDCFGS_CANONICAL, load_all(f); v->guest_bndcfgs = NOT_CANONICAL | 3);
+    ACCEPTS(load_all(f); v->guest_bndcfgs = (NOT_CANONICAL - 0x1000) | 3);
+    ACCEPTS(load_all(f); v->guest_bndcfgs = NVIRT_BITS(63, 47) | 3);
+    ACCEPTS(v->guest_bndcfgs = NOT_CANONICAL);
+}
+
+static void vmx_guest_pkrs(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_PKRS, load_all(f); v->guest_pkrs = NVIRT_BIT(32));
+    REFUSES(VMX_GUEST_PKRS, load_all(f); v->guest_pkrs = NVIRT_BIT(63));
+    ACCEPTS(load_all(f); v->guest_pkrs = UINT64_C(0xFFFFFFFF));
+    ACCEPTS(v->guest_pkrs = NVIRT_BIT(32));
+}
+
 static void vmx_guest_efer_reserved(void **state)
 {
     (void)state;
@@ -155,6 +200,10 @@ int main(void)
         cmocka_unit_test(vmx_guest_ia32e_pae),    cmocka_unit_test(vmx_guest_legacy_pcide),
         cmocka_unit_test(vmx_guest_cr3_width),    cmocka_unit_test(vmx_guest_dr7_high),
         cmocka_unit_test(vmx_guest_sysenter_esp), cmocka_unit_test(vmx_guest_sysenter_eip),
+        cmocka_unit_test(vmx_guest_perf_global),
+        cmocka_unit_test(vmx_guest_bndcfgs_reserved),
+        cmocka_unit_test(vmx_guest_bndcfgs_canonical),
+        cmocka_unit_test(vmx_guest_pkrs),
         cmocka_unit_test(vmx_guest_pat),          cmocka_unit_test(vmx_guest_efer_reserved),
         cmocka_unit_test(vmx_guest_efer_lma),     cmocka_unit_test(vmx_guest_efer_lme),
     };

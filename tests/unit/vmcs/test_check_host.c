@@ -71,6 +71,31 @@ static void vmx_host_pat(void **state)
     ACCEPTS(v->host_pat = ~UINT64_C(0); v->exit_controls &= ~NVIRT_VMX_EXIT_CTL_LOAD_PAT);
 }
 
+/* An offer of the MSRs that the host's port switches, and those of exits loaded. */
+static void load_all(struct fixture *f)
+{
+    assert_int_equal(nvirt_vmx_caps_offer_msrs(&f->offer, 7), NVIRT_OK);
+    f->vmcs12.exit_controls |= NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL |
+                               NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS | NVIRT_VMX_EXIT_CTL_LOAD_PKRS;
+}
+
+static void vmx_host_perf_global(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_PERF_GLOBAL, load_all(f); v->host_perf_global = 0x10);
+    REFUSES(VMX_HOST_PERF_GLOBAL, load_all(f); v->host_perf_global = NVIRT_BIT(35));
+    ACCEPTS(load_all(f); v->host_perf_global = UINT64_C(0x70000000F));
+    ACCEPTS(v->host_perf_global = ~UINT64_C(0));
+}
+
+static void vmx_host_pkrs(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_PKRS, load_all(f); v->host_pkrs = NVIRT_BIT(32));
+    ACCEPTS(load_all(f); v->host_pkrs = UINT64_C(0xFFFFFFFF));
+    ACCEPTS(v->host_pkrs = NVIRT_BIT(32));
+}
+
 static void vmx_host_efer_reserved(void **state)
 {
     (void)state;
@@ -205,6 +230,8 @@ int main(void)
         cmocka_unit_test(vmx_host_cr0_fixed),    cmocka_unit_test(vmx_host_cr4_fixed),
         cmocka_unit_test(vmx_host_cet_wp),       cmocka_unit_test(vmx_host_cr3_width),
         cmocka_unit_test(vmx_host_sysenter_esp), cmocka_unit_test(vmx_host_sysenter_eip),
+        cmocka_unit_test(vmx_host_perf_global),
+        cmocka_unit_test(vmx_host_pkrs),
         cmocka_unit_test(vmx_host_pat),          cmocka_unit_test(vmx_host_efer_reserved),
         cmocka_unit_test(vmx_host_efer_lma),     cmocka_unit_test(vmx_host_efer_lme),
         cmocka_unit_test(vmx_host_selectors),    cmocka_unit_test(vmx_host_cs_null),

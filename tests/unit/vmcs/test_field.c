@@ -121,10 +121,11 @@ static void fields_exist_by_capability(void **state)
     assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_PDPTE0));
     assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_CR3_TARGET3));
     assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_PREEMPTION_TIMER));
-    assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_VIRTUAL_APIC_ADDR));
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_VIRTUAL_APIC_ADDR));
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_APIC_ACCESS_ADDR));
     assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_POSTED_DESCRIPTOR));
-    assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_VMREAD_BITMAP));
-    assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_EPTP_LIST));
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_VMREAD_BITMAP));
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_EPTP_LIST));
     assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_PROC3_CONTROLS));
     assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_S_CET));
     assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_FIELD_COUNT));

@@ -50,12 +50,12 @@ static void merge(struct rig *r)
 static void test_only_allowed_control_bits_reach_hardware(void **state)
 {
     struct rig r;
-    const uint64_t proc_never = NVIRT_VMX_PROC_TPR_SHADOW | NVIRT_VMX_PROC_TERTIARY;
+    const uint64_t proc_never = NVIRT_VMX_PROC_TERTIARY;
     const uint64_t proc2_never =
-        NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |
-        NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_PML |
-        NVIRT_VMX_PROC2_VMCS_SHADOWING | NVIRT_VMX_PROC2_EPT_VE | NVIRT_VMX_PROC2_TSC_SCALING |
-        NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_XSAVES;
+        NVIRT_VMX_PROC2_PML |
+        NVIRT_VMX_PROC2_VMCS_SHADOWING | NVIRT_VMX_PROC2_EPT_VE |
+        NVIRT_VMX_PROC2_VPID | NVIRT_VMX_PROC2_BUS_LOCK |
+        NVIRT_VMX_PROC2_INSTRUCTION_TIMEOUT;
 
     (void)state;
     make(&r);
@@ -64,6 +64,9 @@ static void test_only_allowed_control_bits_reach_hardware(void **state)
     assert_int_equal(r.vmcs02.pin_controls & NVIRT_VMX_PIN_POSTED_INTERRUPTS, 0);
     assert_int_equal(r.vmcs02.proc_controls & proc_never, 0);
     assert_int_equal(r.vmcs02.proc2_controls & proc2_never, 0);
+    /* The instruction exits; no function of the CPU's own is on. */
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_VMFUNC) != 0);
+    assert_int_equal(r.vmcs02.vmfunc_controls, 0);
     assert_int_equal(r.vmcs02.entry_controls &
                          (NVIRT_VMX_ENTRY_CTL_SMM | NVIRT_VMX_ENTRY_CTL_DEACTIVATE_DUAL |
                           NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS),
@@ -141,6 +144,128 @@ static void test_cr8_exits_when_l0_has_a_tpr_shadow(void **state)
     assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_CR8_LOAD) != 0);
     assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_CR8_STORE) != 0);
     assert_int_equal(r.vmcs02.proc_controls & NVIRT_VMX_PROC_TPR_SHADOW, 0);
+}
+
+/* [SDM 3C "Virtualizing Memory-Mapped APIC Accesses"]: L1's control, and the page that nvirt found for
+ * L1's address; of L0's own neither. */
+static void test_an_apic_access_page_is_the_one_l1_gave(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
+    r.vmcs01.proc2_controls |= NVIRT_VMX_PROC2_APIC_ACCESSES;
+    r.vmcs01.apic_access_addr = 0x1000;
+    r.in.apic_access = 0x3000;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_APIC_ACCESSES, 0);
+    assert_int_equal(r.vmcs02.apic_access_addr, 0);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
+    r.vmcs12.proc2_controls |= NVIRT_VMX_PROC2_APIC_ACCESSES;
+    r.vmcs12.apic_access_addr = 0x2000;
+    merge(&r);
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_APIC_ACCESSES) != 0);
+    assert_int_equal(r.vmcs02.apic_access_addr, 0x3000);
+}
+
+/* [SDM 3C "APIC Virtualization and Virtual Interrupts"]: L1's controls, its EOI-exit bitmap and the
+ * guest interrupt status are L2's; of L0's own none is. */
+static void test_virtual_interrupts_of_l2_are_l1s_to_control(void **state)
+{
+    const uint64_t apic = NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |
+                          NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_TPR_SHADOW;
+    r.vmcs01.proc2_controls |= apic;
+    r.vmcs01.eoi_exit0 = r.vmcs01.eoi_exit1 = r.vmcs01.eoi_exit2 = r.vmcs01.eoi_exit3 = 0xf;
+    r.vmcs01.guest_interrupt_status = 0x5050;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & apic, 0);
+    assert_int_equal(r.vmcs02.eoi_exit0 | r.vmcs02.eoi_exit3, 0);
+    assert_int_equal(r.vmcs02.guest_interrupt_status, 0);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_TPR_SHADOW;
+    r.vmcs12.proc2_controls |= apic;
+    r.vmcs12.eoi_exit0 = 1;
+    r.vmcs12.eoi_exit1 = 2;
+    r.vmcs12.eoi_exit2 = 3;
+    r.vmcs12.eoi_exit3 = 4;
+    r.vmcs12.guest_interrupt_status = 0x2131;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & apic, apic);
+    assert_int_equal(r.vmcs02.eoi_exit0, 1);
+    assert_int_equal(r.vmcs02.eoi_exit1, 2);
+    assert_int_equal(r.vmcs02.eoi_exit2, 3);
+    assert_int_equal(r.vmcs02.eoi_exit3, 4);
+    assert_int_equal(r.vmcs02.guest_interrupt_status, 0x2131);
+    /* One without the others. */
+    r.vmcs12.proc2_controls &= ~NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & apic, apic & ~NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS);
+    assert_int_equal(r.vmcs02.eoi_exit0, 0);
+}
+
+/* [SDM 3C "Posted-Interrupt Processing"]: a vector is L1's to hardware only where L0 takes no
+ * interrupts itself; else L0's own interrupt of that number would be eaten. */
+static void test_hardware_processes_posted_interrupts_where_vectors_are_l1s(void **state)
+{
+    const uint64_t posted = NVIRT_VMX_PIN_POSTED_INTERRUPTS;
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.pin_controls |= posted | NVIRT_VMX_PIN_EXT_INT;
+    r.vmcs12.posted_vector = 0xf2;
+    r.vmcs12.posted_descriptor = 0x2040;
+    r.vmcs01.pin_controls &= ~NVIRT_VMX_PIN_EXT_INT;
+    r.cpu.pin |= posted << 32;
+    assert_true(nvi_vmx_hardware_may_post(&r.cpu, &r.vmcs12, &r.vmcs01));
+    merge(&r);
+    assert_int_equal(r.vmcs02.pin_controls & posted, 0);
+    assert_int_equal(r.vmcs02.posted_descriptor | r.vmcs02.posted_vector, 0);
+    r.in.posted_descriptor = 0x5040;
+    merge(&r);
+    assert_true((r.vmcs02.pin_controls & posted) != 0);
+    assert_int_equal(r.vmcs02.posted_descriptor, 0x5040);
+    assert_int_equal(r.vmcs02.posted_vector, 0xf2);
+    r.vmcs01.pin_controls |= NVIRT_VMX_PIN_EXT_INT;
+    assert_false(nvi_vmx_hardware_may_post(&r.cpu, &r.vmcs12, &r.vmcs01));
+    r.vmcs01.pin_controls &= ~NVIRT_VMX_PIN_EXT_INT;
+    r.cpu.pin &= ~(posted << 32);
+    assert_false(nvi_vmx_hardware_may_post(&r.cpu, &r.vmcs12, &r.vmcs01));
+    r.cpu.pin |= posted << 32;
+    r.vmcs12.pin_controls &= ~posted;
+    assert_false(nvi_vmx_hardware_may_post(&r.cpu, &r.vmcs12, &r.vmcs01));
+}
+
+/* With a TPR shadow of L1's CR8 of L2 is a byte of L1's memory: L0's wishes about CR8 are about
+ * another register [SDM 3C "Virtualizing CR8-Based TPR Accesses"]. */
+static void test_a_tpr_shadow_of_l1_gives_l2_its_page(void **state)
+{
+    const uint64_t cr8 = NVIRT_VMX_PROC_CR8_LOAD | NVIRT_VMX_PROC_CR8_STORE;
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW | cr8;
+    r.vmcs01.virtual_apic_addr = 0x1000;
+    r.vmcs01.tpr_threshold = 9;
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW;
+    r.vmcs12.virtual_apic_addr = 0x2000;
+    r.vmcs12.tpr_threshold = 3;
+    r.in.virtual_apic = 0x3000;
+    merge(&r);
+    assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_TPR_SHADOW) != 0);
+    assert_int_equal(r.vmcs02.proc_controls & cr8, 0);
+    assert_int_equal(r.vmcs02.virtual_apic_addr, 0x3000);
+    assert_int_equal(r.vmcs02.tpr_threshold, 3);
+    /* L1's own wishes hold beside it. */
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_CR8_STORE;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc_controls & cr8, NVIRT_VMX_PROC_CR8_STORE);
 }
 
 static void test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to(void **state)
@@ -310,6 +435,94 @@ static void test_values_of_l0s_controls_are_carried(void **state)
     assert_int_equal(r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_TSC_SCALING, 0);
 }
 
+/* A leaf function that either level wants exits; the bitmap of a control that is 0 says nothing. */
+static void test_leaf_bitmaps_are_the_union_of_both_levels(void **state)
+{
+    static const struct {
+        uint64_t control;
+        enum nvirt_vmcs_field bitmap;
+    } rows[] = {
+        {NVIRT_VMX_PROC2_ENCLS, NVIRT_VMCS_ENCLS_EXIT_BITMAP},
+        {NVIRT_VMX_PROC2_ENCLV, NVIRT_VMCS_ENCLV_EXIT_BITMAP},
+        {NVIRT_VMX_PROC2_PCONFIG, NVIRT_VMCS_PCONFIG_EXIT_BITMAP},
+    };
+    struct rig r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (uint32_t levels = 0; levels < 4; levels++) {
+            uint64_t wanted = ((levels & 1u) != 0 ? 0x0f : 0) | ((levels & 2u) != 0 ? 0x3c : 0);
+
+            make(&r);
+            r.vmcs12.field[rows[i].bitmap] = 0x0f;
+            r.vmcs01.field[rows[i].bitmap] = 0x3c;
+            r.vmcs12.proc2_controls = (levels & 1u) != 0 ? rows[i].control : 0;
+            r.vmcs01.proc2_controls = (levels & 2u) != 0 ? rows[i].control : 0;
+            merge(&r);
+            assert_int_equal((r.vmcs02.proc2_controls & rows[i].control) != 0, levels != 0);
+            assert_int_equal(r.vmcs02.field[rows[i].bitmap], wanted);
+        }
+    }
+}
+
+/* One level's gap and window make up a rule: they are never taken from two. */
+static void test_pause_loops_are_found_by_the_rule_of_one_level(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.ple_gap = 12;
+    r.vmcs12.ple_window = 1200;
+    r.vmcs01.ple_gap = 1;
+    r.vmcs01.ple_window = 100;
+    r.vmcs01.proc2_controls = NVIRT_VMX_PROC2_PAUSE_LOOP;
+    merge(&r);
+    assert_int_equal(r.vmcs02.ple_gap, 1);
+    assert_int_equal(r.vmcs02.ple_window, 100);
+    r.vmcs12.proc2_controls = NVIRT_VMX_PROC2_PAUSE_LOOP;
+    merge(&r);
+    assert_int_equal(r.vmcs02.ple_gap, 12);
+    assert_int_equal(r.vmcs02.ple_window, 1200);
+    r.vmcs01.proc2_controls = 0;
+    merge(&r);
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_PAUSE_LOOP) != 0);
+    assert_int_equal(r.vmcs02.ple_gap, 12);
+}
+
+/* XSAVES and user waits are #UD in L2 without the control of L1's, whatever L1 itself may do. */
+static void test_xsaves_and_user_waits_are_l1s_to_enable(void **state)
+{
+    const uint64_t enables = NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT;
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs01.proc2_controls = enables;
+    r.vmcs12.xss_exit_bitmap = 0x1800;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & enables, 0);
+    r.vmcs12.proc2_controls = enables;
+    r.vmcs01.proc2_controls = 0;
+    merge(&r);
+    assert_int_equal(r.vmcs02.proc2_controls & enables, enables);
+    assert_int_equal(r.vmcs02.xss_exit_bitmap, 0x1800);
+}
+
+/* Two XSS-exiting bitmaps could not be told apart at an exit: L0 has none. */
+static void test_l0_may_have_no_xss_exiting_bitmap(void **state)
+{
+    struct nvirt_vmx_caps offer;
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    memset(&offer, 0, sizeof(offer));
+    assert_int_equal(nvi_vmx_l0_may_control(&r.cpu, &offer, NVIRT_VMCS_XSS_EXIT_BITMAP), 0);
+    assert_true(nvi_vmx_l0_may_control(&r.cpu, &offer, NVIRT_VMCS_ENCLS_EXIT_BITMAP) ==
+                ~UINT64_C(0));
+}
+
 /* The bytes of L1's region behind fields that it is not offered go nowhere. */
 static void test_guest_state_l1_is_not_offered_stays_out_of_hardware(void **state)
 {
@@ -321,7 +534,6 @@ static void test_guest_state_l1_is_not_offered_stays_out_of_hardware(void **stat
     merge(&r);
     assert_int_equal(r.vmcs02.guest_smbase, 0);
     assert_int_equal(r.vmcs02.guest_pml_index, 0);
-    assert_int_equal(r.vmcs02.guest_interrupt_status, 0);
     assert_int_equal(r.vmcs02.guest_bndcfgs, 0);
     assert_int_equal(r.vmcs02.guest_pkrs, 0);
     assert_int_equal(r.vmcs02.guest_s_cet, 0);
@@ -519,6 +731,74 @@ static void test_merging_controls_again_keeps_guest_state(void **state)
     assert_true((r.vmcs02.proc_controls & NVIRT_VMX_PROC_RDTSC) != 0);
 }
 
+/* The CPU's counter as L2 reads it through vmcs02 [SDM 3C "Changes to Instruction Behavior in VMX
+ * Non-Root Operation"]. */
+static uint64_t rdtsc_under(const struct nvirt_vmcs *vmcs, uint64_t tsc)
+{
+    uint64_t multiplier = (uint64_t)1 << 48;
+
+    if ((vmcs->proc_controls & NVIRT_VMX_PROC_TSC_OFFSET) == 0)
+        return tsc;
+    if ((vmcs->proc_controls & NVIRT_VMX_PROC_SECONDARY) != 0 &&
+        (vmcs->proc2_controls & NVIRT_VMX_PROC2_TSC_SCALING) != 0)
+        multiplier = vmcs->tsc_multiplier;
+    return (uint64_t)((unsigned __int128)tsc * multiplier >> 48) + vmcs->tsc_offset;
+}
+
+/* For each setting of both levels' controls L2 reads what L1's multiplier and offset make of the
+ * counter that L1 reads. */
+static void test_l2_reads_the_counter_of_l1_scaled_and_offset_by_l1(void **state)
+{
+    static const uint64_t multipliers[] = {
+        NVIRT_BIT(48), NVIRT_BIT(49), NVIRT_BIT(47), NVIRT_BIT(48) * 3 / 2, 7 * NVIRT_BIT(46),
+    };
+    static const uint64_t offsets[] = { 0, 1000003, (uint64_t)-70000, NVIRT_BIT(50) };
+    const uint64_t tsc = UINT64_C(0x123456789abc);
+    struct rig r;
+
+    (void)state;
+    for (unsigned n = 0; n < 16 * 5 * 5 * 4 * 4; n++) {
+        uint64_t l1, l2, expected;
+
+        make(&r);
+        r.vmcs01.proc_controls |= (n & 1) != 0 ? NVIRT_VMX_PROC_TSC_OFFSET : 0;
+        r.vmcs01.proc2_controls |= (n & 2) != 0 ? NVIRT_VMX_PROC2_TSC_SCALING : 0;
+        r.vmcs12.proc_controls |= (n & 4) != 0 ? NVIRT_VMX_PROC_TSC_OFFSET : 0;
+        r.vmcs12.proc2_controls |= (n & 8) != 0 ? NVIRT_VMX_PROC2_TSC_SCALING : 0;
+        r.vmcs01.tsc_multiplier = multipliers[n / 16 % 5];
+        r.vmcs12.tsc_multiplier = multipliers[n / 80 % 5];
+        r.vmcs01.tsc_offset = offsets[n / 400 % 4];
+        r.vmcs12.tsc_offset = offsets[n / 1600];
+        merge(&r);
+        l1 = rdtsc_under(&r.vmcs01, tsc);
+        expected = rdtsc_under(&r.vmcs12, l1);
+        l2 = rdtsc_under(&r.vmcs02, tsc);
+        /* Each of the roundings is worth a tick at most. */
+        assert_true(l2 - expected + 2 <= 4);
+    }
+}
+
+/* A multiplier of 0 is L1's affair: it stays one, so that the CPU says what it thinks of it. One that
+ * only rounding made is none of L1's doing. */
+static void test_a_tsc_multiplier_of_0_is_l1s_alone(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    r.vmcs12.proc2_controls |= NVIRT_VMX_PROC2_TSC_SCALING;
+    merge(&r);
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_TSC_SCALING) != 0);
+    assert_int_equal(r.vmcs02.tsc_multiplier, 0);
+    r.vmcs12.tsc_multiplier = 1;
+    r.vmcs01.proc_controls |= NVIRT_VMX_PROC_TSC_OFFSET;
+    r.vmcs01.proc2_controls |= NVIRT_VMX_PROC2_TSC_SCALING;
+    r.vmcs01.tsc_multiplier = NVIRT_BIT(47);
+    merge(&r);
+    assert_int_equal(r.vmcs02.tsc_multiplier, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,15 +806,25 @@ int main(void)
         cmocka_unit_test(test_intercepts_are_the_union_of_both_levels),
         cmocka_unit_test(test_windows_of_l0_do_not_apply_to_l2),
         cmocka_unit_test(test_cr8_exits_when_l0_has_a_tpr_shadow),
+        cmocka_unit_test(test_a_tpr_shadow_of_l1_gives_l2_its_page),
+        cmocka_unit_test(test_an_apic_access_page_is_the_one_l1_gave),
+        cmocka_unit_test(test_virtual_interrupts_of_l2_are_l1s_to_control),
+        cmocka_unit_test(test_hardware_processes_posted_interrupts_where_vectors_are_l1s),
         cmocka_unit_test(test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to),
         cmocka_unit_test(test_io_bitmaps_to_hardware_or_every_port_exits),
         cmocka_unit_test(test_io_of_an_l1_without_interest_is_l0s_choice),
         cmocka_unit_test(test_msr_bitmap_only_when_a_merged_page_is_ready),
         cmocka_unit_test(test_no_control_of_l0_is_lost_silently),
         cmocka_unit_test(test_values_of_l0s_controls_are_carried),
+        cmocka_unit_test(test_leaf_bitmaps_are_the_union_of_both_levels),
+        cmocka_unit_test(test_pause_loops_are_found_by_the_rule_of_one_level),
+        cmocka_unit_test(test_xsaves_and_user_waits_are_l1s_to_enable),
+        cmocka_unit_test(test_l0_may_have_no_xss_exiting_bitmap),
         cmocka_unit_test(test_guest_state_l1_is_not_offered_stays_out_of_hardware),
         cmocka_unit_test(test_cr3_targets_yield_to_l0s_cr3_load_exiting),
         cmocka_unit_test(test_tsc_offsets_add_up),
+        cmocka_unit_test(test_l2_reads_the_counter_of_l1_scaled_and_offset_by_l1),
+        cmocka_unit_test(test_a_tsc_multiplier_of_0_is_l1s_alone),
         cmocka_unit_test(test_page_fault_mask_is_l1s_unless_l0_wants_page_faults),
         cmocka_unit_test(test_cr_masks_drop_the_fixed_bits_of_l0),
         cmocka_unit_test(test_host_state_is_l0s),

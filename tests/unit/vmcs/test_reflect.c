@@ -97,12 +97,22 @@ static void test_conditional_exits_follow_their_control(void **state)
         {NVIRT_VMX_EXIT_MWAIT, 0, NVIRT_VMX_PROC_MWAIT, 0},
         {NVIRT_VMX_EXIT_MONITOR, 0, NVIRT_VMX_PROC_MONITOR, 0},
         {NVIRT_VMX_EXIT_PAUSE, 0, NVIRT_VMX_PROC_PAUSE, 0},
+        {NVIRT_VMX_EXIT_PAUSE, 0, 0, NVIRT_VMX_PROC2_PAUSE_LOOP},
+        {NVIRT_VMX_EXIT_UMWAIT, 0, NVIRT_VMX_PROC_RDTSC, 0},
+        {NVIRT_VMX_EXIT_TPAUSE, 0, NVIRT_VMX_PROC_RDTSC, 0},
+        {NVIRT_VMX_EXIT_TPR_BELOW_THRESHOLD, 0, NVIRT_VMX_PROC_TPR_SHADOW, 0},
         {NVIRT_VMX_EXIT_PREEMPTION_TIMER, NVIRT_VMX_PIN_PREEMPTION_TIMER, 0, 0},
         {NVIRT_VMX_EXIT_GDTR_IDTR, 0, 0, NVIRT_VMX_PROC2_DESCRIPTOR_TABLE},
         {NVIRT_VMX_EXIT_LDTR_TR, 0, 0, NVIRT_VMX_PROC2_DESCRIPTOR_TABLE},
         {NVIRT_VMX_EXIT_WBINVD, 0, 0, NVIRT_VMX_PROC2_WBINVD},
+        {NVIRT_VMX_EXIT_APIC_ACCESS, 0, 0, NVIRT_VMX_PROC2_APIC_ACCESSES},
+        {NVIRT_VMX_EXIT_APIC_WRITE, 0, 0, NVIRT_VMX_PROC2_APIC_ACCESSES},
+        {NVIRT_VMX_EXIT_APIC_WRITE, 0, 0, NVIRT_VMX_PROC2_X2APIC},
+        {NVIRT_VMX_EXIT_VIRTUALIZED_EOI, 0, 0, NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS},
         {NVIRT_VMX_EXIT_RDRAND, 0, 0, NVIRT_VMX_PROC2_RDRAND},
         {NVIRT_VMX_EXIT_RDSEED, 0, 0, NVIRT_VMX_PROC2_RDSEED},
+        {NVIRT_VMX_EXIT_XSAVES, 0, 0, NVIRT_VMX_PROC2_XSAVES},
+        {NVIRT_VMX_EXIT_XRSTORS, 0, 0, NVIRT_VMX_PROC2_XSAVES},
     };
     struct rig r;
 
@@ -120,6 +130,54 @@ static void test_conditional_exits_follow_their_control(void **state)
             assert_int_equal(owner(&r, rows[i].reason), NVI_VMX_OWNER_L0);
         }
     }
+}
+
+/* [SDM 3C "ENCLS-Exiting Bitmap", "ENCLV-Exiting Bitmap", "PCONFIG-Exiting Bitmap"]: the bit of the
+ * leaf in EAX, and bit 63 for all leaves from 63 on. */
+static void test_leaf_functions_are_l1s_by_their_bitmap(void **state)
+{
+    static const struct {
+        uint32_t reason;
+        uint64_t control;
+        enum nvirt_vmcs_field bitmap;
+    } rows[] = {
+        {NVIRT_VMX_EXIT_ENCLS, NVIRT_VMX_PROC2_ENCLS, NVIRT_VMCS_ENCLS_EXIT_BITMAP},
+        {NVIRT_VMX_EXIT_ENCLV, NVIRT_VMX_PROC2_ENCLV, NVIRT_VMCS_ENCLV_EXIT_BITMAP},
+        {NVIRT_VMX_EXIT_PCONFIG, NVIRT_VMX_PROC2_PCONFIG, NVIRT_VMCS_PCONFIG_EXIT_BITMAP},
+    };
+    static const uint64_t leaf[] = {0, 5, 62, 63, 64, 0x7fffffff, 0xffffffff};
+    static const uint32_t bit[] = {0, 5, 62, 63, 63, 63, 63};
+    struct rig r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (size_t l = 0; l < sizeof(leaf) / sizeof(leaf[0]); l++) {
+            make(&r);
+            r.gprs.r[NVIRT_RAX] = leaf[l] | UINT64_C(0x100000000);
+            r.vmcs12.proc2_controls = rows[i].control;
+            r.vmcs12.field[rows[i].bitmap] = ~NVIRT_BIT(bit[l]);
+            assert_int_equal(owner(&r, rows[i].reason), NVI_VMX_OWNER_L0);
+            r.vmcs12.field[rows[i].bitmap] = NVIRT_BIT(bit[l]);
+            assert_int_equal(owner(&r, rows[i].reason), NVI_VMX_OWNER_L1);
+            r.vmcs12.proc2_controls = ~rows[i].control;
+            assert_int_equal(owner(&r, rows[i].reason), NVI_VMX_OWNER_L0);
+        }
+    }
+}
+
+/* [SDM 3C "Instructions That Cause VM Exits Conditionally"]: under PAUSE exiting, here L0's, the CPU
+ * looks for no loops, so none has been found for L1. */
+static void test_a_pause_that_l0_alone_wants_is_no_loop_of_l1s(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.proc2_controls = NVIRT_VMX_PROC2_PAUSE_LOOP;
+    r.vmcs01.proc_controls = NVIRT_VMX_PROC_PAUSE;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_PAUSE), NVI_VMX_OWNER_L0);
+    r.vmcs12.proc_controls |= NVIRT_VMX_PROC_PAUSE;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_PAUSE), NVI_VMX_OWNER_L1);
 }
 
 static void test_interrupts_and_nmis_are_l0s_only_if_l0_takes_them(void **state)
@@ -362,35 +420,190 @@ static void test_msr_by_bitmap_names_its_bit_and_outside_the_ranges_exits(void *
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_RDMSR), NVI_VMX_OWNER_L1);
 }
 
-/* An MSR passes only where neither level intercepts it. */
+/* An MSR passes only where neither level intercepts it, and only one of the list. */
 static void test_merged_msr_bitmap_is_the_union(void **state)
 {
+    struct nvi_vmx_msr_byte bytes[NVI_VMX_MSR_BYTES];
+    uint32_t count = nvi_vmx_passable_bytes(bytes);
     uint8_t bitmap02[4096];
     uint8_t bitmap01[4096];
+    uint8_t bitmap12[4096];
 
     (void)state;
     memset(bitmap02, 0xff, sizeof(bitmap02));
     memset(bitmap01, 0, sizeof(bitmap01));
-    nvi_vmx_msr_bitmap_set(bitmap02, bitmap01, 0x10, false, true);
+    memset(bitmap12, 0, sizeof(bitmap12));
+    bitmap12[2048 + 2] = 1; /* Writes of the TSC. */
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, bitmap01, bitmap12);
     assert_int_equal(bitmap02[2], 0xfe);
     assert_int_equal(bitmap02[2048 + 2], 0xff);
-    nvi_vmx_msr_bitmap_set(bitmap02, bitmap01, 0x10, true, false);
+    bitmap12[2] = 1;
+    bitmap12[2048 + 2] = 0;
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, bitmap01, bitmap12);
     assert_int_equal(bitmap02[2], 0xff);
     assert_int_equal(bitmap02[2048 + 2], 0xfe);
+    bitmap12[2] = 0;
     bitmap01[2048 + 2] = 1;
-    nvi_vmx_msr_bitmap_set(bitmap02, bitmap01, 0x10, false, false);
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, bitmap01, bitmap12);
     assert_int_equal(bitmap02[2], 0xfe);
     assert_int_equal(bitmap02[2048 + 2], 0xff);
-    nvi_vmx_msr_bitmap_set(bitmap02, NULL, 0x10, false, false);
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, NULL, bitmap12);
     assert_int_equal(bitmap02[2], 0xff);
-    nvi_vmx_msr_bitmap_set(bitmap02, bitmap01, 0x2000, false, false);
-    assert_int_equal(bitmap02[0x400], 0xff);
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, bitmap01, bitmap12);
+    assert_int_equal(bitmap02[2], 0xfe);
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, bitmap01, NULL);
+    assert_int_equal(bitmap02[2], 0xff);
+}
+
+/* [SDM 3C "Posted-Interrupt Processing"]: the notification is no exit for L1, any other vector is, and
+ * none where interrupts are L0's, whose vectors mean nothing to L1. */
+static void test_a_notification_of_l1s_is_processed_and_no_exit(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.vmcs12.pin_controls = NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_POSTED_INTERRUPTS;
+    r.vmcs12.posted_vector = 0xf2;
+    r.in.interruption = 0x800000f2;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT), NVI_VMX_OWNER_POSTED);
+    r.in.interruption = 0x800000f3;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT), NVI_VMX_OWNER_L1);
+    /* Not acknowledged: no vector is known. */
+    r.vmcs12.posted_vector = 0;
+    r.in.interruption = 0;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT), NVI_VMX_OWNER_L1);
+    r.vmcs12.posted_vector = 0xf2;
+    r.in.interruption = 0x800000f2;
+    r.vmcs12.pin_controls = NVIRT_VMX_PIN_EXT_INT;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT), NVI_VMX_OWNER_L1);
+    r.vmcs12.pin_controls |= NVIRT_VMX_PIN_POSTED_INTERRUPTS;
+    r.vmcs01.pin_controls = NVIRT_VMX_PIN_EXT_INT;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT), NVI_VMX_OWNER_L0);
+}
+
+/* Typed from the manual [SDM 3C "Virtualizing MSR-Based APIC Accesses"]: what hardware does on the
+ * virtual-APIC page. */
+static bool virtualized(uint64_t proc2, uint32_t msr, bool write)
+{
+    bool x2apic = (proc2 & NVIRT_VMX_PROC2_X2APIC) != 0;
+    bool registers = (proc2 & NVIRT_VMX_PROC2_APIC_REGISTERS) != 0;
+    bool interrupts = (proc2 & NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS) != 0;
+
+    if (!x2apic || msr < 0x800 || msr > 0x8ff) {
+        return false;
+    }
+    if (write) {
+        return msr == 0x808 || (interrupts && (msr == 0x80b || msr == 0x83f));
+    }
+    return msr == 0x808 || registers;
+}
+
+static const uint64_t apic_controls[] = {NVIRT_VMX_PROC2_X2APIC, NVIRT_VMX_PROC2_APIC_REGISTERS,
+                                         NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS};
+
+static uint64_t apic_choice(uint32_t choice)
+{
+    uint64_t proc2 = 0;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        proc2 |= (choice >> i & 1u) != 0 ? apic_controls[i] : 0;
+    }
+    return proc2;
+}
+
+static bool is_set(const uint8_t *bitmap, uint32_t msr, bool write)
+{
+    return (bitmap[msr / 8 + (write ? 2048u : 0u)] >> (msr & 7u) & 1u) != 0;
+}
+
+/* An access that a bitmap lets pass and hardware does not virtualize goes to the APIC of the CPU, which is
+ * L0's (CVE-2019-3887 and its successor): for every control and every MSR a bit is clear just where
+ * hardware virtualizes and L1 does not intercept. */
+static void test_no_x2apic_msr_passes_but_to_the_virtual_apic_page(void **state)
+{
+    uint8_t bitmap02[4096], bitmap12[4096], before[4096];
+
+    (void)state;
+    for (uint32_t round = 0; round < 8 * 3; round++) {
+        uint64_t proc2 = apic_choice(round % 8);
+
+        for (uint32_t i = 0; i < sizeof bitmap12; i++) {
+            bitmap12[i] = round < 8 ? 0 : round < 16 ? (uint8_t)(i * 37u + round) : 0xff;
+            bitmap02[i] = before[i] = (uint8_t)(i + round);
+        }
+        nvi_vmx_x2apic_bitmap_merge(proc2, bitmap02, bitmap12);
+        for (uint32_t msr = 0x800; msr <= 0x8ff; msr++) {
+            for (uint32_t write = 0; write < 2; write++) {
+                assert_int_equal(nvi_vmx_x2apic_is_virtual(proc2, msr, write != 0),
+                                 virtualized(proc2, msr, write != 0));
+                assert_int_equal(is_set(bitmap02, msr, write != 0),
+                                 !virtualized(proc2, msr, write != 0) ||
+                                     is_set(bitmap12, msr, write != 0));
+            }
+        }
+        /* Nothing else is touched. */
+        memset(bitmap02 + 0x100, 0, 32);
+        memset(before + 0x100, 0, 32);
+        memset(bitmap02 + 0x900, 0, 32);
+        memset(before + 0x900, 0, 32);
+        assert_memory_equal(bitmap02, before, sizeof before);
+        /* Without memory behind L1's bitmap everything is intercepted. */
+        nvi_vmx_x2apic_bitmap_merge(proc2, bitmap02, NULL);
+        for (uint32_t i = 0; i < 32; i++) {
+            assert_int_equal(bitmap02[0x100 + i] & bitmap02[0x900 + i], 0xff);
+        }
+    }
+    assert_false(nvi_vmx_x2apic_is_virtual(~UINT64_C(0), 0x7ff, false));
+    assert_false(nvi_vmx_x2apic_is_virtual(~UINT64_C(0), 0x900, false));
+}
+
+/* What hardware would have virtualized exits for L1's bit only: L1 may have cleared it since, and L2 is
+ * not to reach the APIC of L1 by that. */
+static void test_an_exit_of_a_virtualized_x2apic_msr_is_l1s(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    for (uint32_t choice = 0; choice < 8; choice++) {
+        for (uint32_t msr = 0x7ff; msr <= 0x900; msr++) {
+            make(&r);
+            r.vmcs12.proc_controls |= NVIRT_VMX_PROC_MSR_BITMAPS;
+            r.vmcs12.proc2_controls = apic_choice(choice);
+            r.gprs.r[NVIRT_RCX] = msr;
+            assert_int_equal(owner(&r, NVIRT_VMX_EXIT_RDMSR),
+                             virtualized(r.vmcs12.proc2_controls, msr, false)
+                                 ? NVI_VMX_OWNER_L1
+                                 : NVI_VMX_OWNER_LOOKUP);
+            assert_int_equal(owner(&r, NVIRT_VMX_EXIT_WRMSR),
+                             virtualized(r.vmcs12.proc2_controls, msr, true)
+                                 ? NVI_VMX_OWNER_L1
+                                 : NVI_VMX_OWNER_LOOKUP);
+        }
+    }
+}
+
+static void test_just_the_listed_msrs_may_pass(void **state)
+{
+    struct nvi_vmx_msr_byte bytes[NVI_VMX_MSR_BYTES];
+    uint32_t count = nvi_vmx_passable_bytes(bytes);
+    uint8_t bitmap02[4096];
+    static const uint8_t none[4096];
+    uint8_t expected[4096];
+
+    (void)state;
+    memset(bitmap02, 0xff, sizeof(bitmap02));
+    memset(expected, 0xff, sizeof(expected));
+    nvi_vmx_msr_bitmap_merge(bytes, count, bitmap02, none, none);
     for (uint32_t i = 0; nvi_vmx_passable_msrs[i] != 0; i++) {
         uint32_t byte;
         uint8_t mask;
 
         assert_true(nvi_vmx_msr_bitmap_bit(nvi_vmx_passable_msrs[i], &byte, &mask));
+        expected[byte] &= (uint8_t)~mask;
+        expected[byte + 2048] &= (uint8_t)~mask;
     }
+    assert_memory_equal(bitmap02, expected, sizeof(expected));
 }
 
 int main(void)
@@ -399,6 +612,8 @@ int main(void)
         cmocka_unit_test(test_unconditional_exits_are_l1s),
         cmocka_unit_test(test_every_exit_reason_has_an_owner),
         cmocka_unit_test(test_conditional_exits_follow_their_control),
+        cmocka_unit_test(test_leaf_functions_are_l1s_by_their_bitmap),
+        cmocka_unit_test(test_a_pause_that_l0_alone_wants_is_no_loop_of_l1s),
         cmocka_unit_test(test_interrupts_and_nmis_are_l0s_only_if_l0_takes_them),
         cmocka_unit_test(test_exceptions_follow_the_bitmap_and_the_page_fault_rule),
         cmocka_unit_test(test_mov_to_cr0_and_cr4_is_l1s_where_an_owned_bit_differs),
@@ -411,6 +626,10 @@ int main(void)
         cmocka_unit_test(test_io_that_wraps_past_ffff_is_l1s),
         cmocka_unit_test(test_msr_by_bitmap_names_its_bit_and_outside_the_ranges_exits),
         cmocka_unit_test(test_merged_msr_bitmap_is_the_union),
+        cmocka_unit_test(test_a_notification_of_l1s_is_processed_and_no_exit),
+        cmocka_unit_test(test_no_x2apic_msr_passes_but_to_the_virtual_apic_page),
+        cmocka_unit_test(test_an_exit_of_a_virtualized_x2apic_msr_is_l1s),
+        cmocka_unit_test(test_just_the_listed_msrs_may_pass),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ static inline void fixture_cpu(struct nvirt_vmx_caps *cpu)
     cpu->true_pin = cpu->pin;
     cpu->proc = UINT64_C(0xFFF9FFFE0401E172);
     cpu->true_proc = UINT64_C(0xFFF9FFFE04006172);
-    cpu->proc2 = UINT64_C(0x02977FFF00000000);
+    cpu->proc2 = UINT64_C(0x1E97FFFF00000000);
     cpu->exit = UINT64_C(0x007FFFFF00036DFF);
     cpu->true_exit = UINT64_C(0x007FFFFF00036DFB);
     cpu->entry = UINT64_C(0x0000FFFF000011FF);
@@ -71,6 +71,7 @@ static inline void fixture_cpu(struct nvirt_vmx_caps *cpu)
     cpu->cpu.cr4_valid = ~UINT64_C(0);
     cpu->cpu.efer_valid = UINT64_C(0xD01);
     cpu->cpu.debugctl_valid = UINT64_C(0xFFC3);
+    cpu->cpu.perf_global_valid = UINT64_C(0x70000000F);
 }
 
 static inline void fixture_controls(struct nvirt_vmcs *v, const struct nvirt_vmx_caps *offer)

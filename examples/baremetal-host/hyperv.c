@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Hyper-V's interface for L1 (hyperv.h): nvirt has all of it, this only says where.
+ */
+#include "hyperv.h"
+
+#include "host.h"
+#include "rt.h"
+
+#define LEAF_FEATURES 1u
+#define FEATURE_HYPERVISOR (1u << 31) /* of ECX: leaves from 40000000h on mean something */
+#define MSR_FIRST 0x40000000u
+#define MSR_LAST 0x400001ffu
+#define CR0_EM_TS 0xcu
+#define CR4_OSFXSR 0x200u
+
+static struct {
+    bool on;
+    struct nvirt_hv_partition partition;
+    struct nvirt_hv_vp vp;
+    struct nvirt_hv_slot slots[NVIRT_HV_FIFO_DEFAULT];
+    uint64_t calls, refused;
+    uint8_t xmm[NVIRT_HV_XMM_BYTES];
+} hyperv;
+
+struct nvirt_hv_vp *hyperv_init(struct nvirt_port_vm *port, bool svm)
+{
+    uint32_t offer = svm ? NVIRT_HV_OFFER_SVM : NVIRT_HV_OFFER_VMX;
+
+    if (!host.options.hyperv)
+        return NULL;
+    if (nvirt_hv_partition_init(&hyperv.partition, port, &hyperv.vp, 1, offer, svm) != NVIRT_OK ||
+        nvirt_hv_vp_init(&hyperv.partition, 0, hyperv.slots, NVIRT_HV_FIFO_DEFAULT) != NVIRT_OK)
+        log_fatal("Hyper-V's interface could not be made");
+    hyperv.on = true;
+    return &hyperv.vp;
+}
+
+void hyperv_cpuid(uint32_t leaf, struct nvirt_hv_cpuid *r)
+{
+    if (!hyperv.on)
+        return;
+    if (leaf == LEAF_FEATURES)
+        r->ecx |= FEATURE_HYPERVISOR;
+    (void)nvirt_hv_cpuid(&hyperv.partition, leaf, r);
+}
+
+bool hyperv_msr(uint32_t msr, bool write, uint64_t *value, bool *ok)
+{
+    if (!hyperv.on || msr < MSR_FIRST || msr > MSR_LAST)
+        return false;
+    *ok = (write ? nvirt_hv_wrmsr(&hyperv.partition, 0, msr, *value)
+                 : nvirt_hv_rdmsr(&hyperv.partition, 0, msr, value)) == NVIRT_OK;
+    return true;
+}
+
+/* The registers are L1's: the host has no use for them. They may be read by who says so in CR4. */
+static void read_xmm(uint8_t *to)
+{
+    uint64_t cr0, cr4;
+
+    __asm__ volatile("mov %%cr0, %0\n"
+                     "mov %%cr4, %1\n"
+                     : "=&r"(cr0), "=&r"(cr4));
+    __asm__ volatile("mov %0, %%cr0\n"
+                     "mov %1, %%cr4\n"
+                     "movups %%xmm0, 0(%2)\n"
+                     "movups %%xmm1, 16(%2)\n"
+                     "movups %%xmm2, 32(%2)\n"
+                     "movups %%xmm3, 48(%2)\n"
+                     "movups %%xmm4, 64(%2)\n"
+                     "movups %%xmm5, 80(%2)\n"
+                     "mov %3, %%cr4\n"
+                     "mov %4, %%cr0\n"
+                     :
+                     : "r"(cr0 & ~(uint64_t)CR0_EM_TS), "r"(cr4 | CR4_OSFXSR), "r"(to), "r"(cr4),
+                       "r"(cr0)
+                     : "memory");
+}
+
+bool hyperv_call(const struct nvirt_hv_caller *caller, struct nvirt_gprs *gprs)
+{
+    struct nvirt_hv_caller with_xmm = *caller;
+
+    if (!hyperv.on)
+        return false;
+    read_xmm(hyperv.xmm);
+    with_xmm.xmm = hyperv.xmm;
+    if (nvirt_hv_hypercall(&hyperv.partition, &with_xmm, gprs) != NVIRT_HV_DONE) {
+        hyperv.refused++;
+        return false;
+    }
+    hyperv.calls++;
+    return true;
+}
+
+void hyperv_print(void)
+{
+    struct nvirt_hv_fifo_stats stats;
+
+    if (!hyperv.on)
+        return;
+    nvirt_hv_fifo_stats(&hyperv.vp.fifo, &stats);
+    log_line("Hyper-V: %lu hypercalls, %lu refused; flushes of L1: %lu queued, %lu drained, %lu "
+             "covered, %lu overflowed",
+             hyperv.calls, hyperv.refused, stats.queued, stats.drained, stats.purged,
+             stats.overflowed);
+}

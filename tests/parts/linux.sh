@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+# The Linux driver: built against Debian's kernel without a warning of the compiler's, of objtool's or
+# sparse's; loaded, used and unloaded in that kernel on emulated AMD and Intel CPUs.
+# shellcheck disable=SC2086
+need_packages $PACKAGES_BOOT $PACKAGES_LINUX || exit 1
+. "$ROOT/tests/boot/boots.sh"
+. "$ROOT/tests/linux/boots.sh"
+
+mkdir -p "$BOOT"
+check "linux: host and guest images build" build_images
+if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; then
+    check_async "linux: VMX: KVM left alone, state, moves of the APIC's page; log is the bare-metal host's (Bochs)" \
+        vmx_agrees driver-vmx 420 "module state apic kvm"
+    check_async "linux: VMX: two vCPUs of one VM on threads that are taken from CPU to CPU (Bochs)" \
+        driver_on_bochs driver-vmx-two 420 two 2 MOVES=10
+    check_async "linux: two vCPUs of one VM on wandering threads; sleep and reboot under running guests (QEMU)" \
+        driver_subjects driver-two 240 2 "two suspend reboot"
+    check_async "linux: the driver is loaded, makes VMs, follows CPU hotplug, leaves KVM alone (QEMU)" \
+        driver_subjects driver-module 180 2 "module state hotplug kvm"
+    check_async "linux: SVM: test hypervisor's log is the bare-metal host's while its memory moves (QEMU)" \
+        shaken_agrees driver-shaken 240
+    check_async "linux: memory punched, moved, protected and swapped under a guest; random ioctls (QEMU)" \
+        driver_subjects driver-memory 240 2 "memory apic fuzz"
+    check_async "linux: two L1s on threads that are taken from CPU to CPU (QEMU)" \
+        driver_subjects driver-migrate 240 2 "migrate"
+    check_async "linux: killed 200 times at random moments, no page lost, no warning (QEMU)" \
+        driver_subjects driver-kill 300 2 "kill"
+    check_wait
+fi

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plain switches between L1 and L2 (vmx_switch.c): each must come to what the general way comes to, and
+ * what is out of the ordinary must take that way. Every scene is played twice from the same beginning,
+ * once with the short way open and once without.
+ */
+#include "vmx_world.h"
+
+#define RFLAGS 0x6820u
+#define BLOCKING 0x4824u
+#define CR0 0x6800u
+#define CR4 0x6804u
+#define EFER 0x2806u
+#define SS_AR 0x4818u
+#define PENDING_DEBUG 0x6822u
+#define ACTIVITY 0x4826u
+#define PAT 0x2804u
+
+/* What hardware finds when L2 leaves, and then when L1 executes VMRESUME. */
+struct scene {
+    const char *name;
+    struct fake_set of_l2[3];
+    struct fake_set of_l1;
+    bool leaves; /* The short way serves the exit, */
+    bool enters; /* and the entry after it. */
+    void (*between)(struct world *w); /* What happens while L1 runs. */
+    void (*change)(struct world *w);  /* Controls of L1's that differ. */
+};
+
+static void host_writes_a_control(struct world *w)
+{
+    SET1(w, TSC_OFFSET, 0x1234);
+    (void)READ12(w, GUEST_RIP);
+}
+
+static void memory_moves(struct world *w)
+{
+    w->port->sequence += 2;
+}
+
+static void l1_injects(struct world *w)
+{
+    WRITE12(w, ENTRY_INTERRUPTION, 0x80000b0d);
+}
+
+static void l1_moves_on(struct world *w)
+{
+    WRITE12(w, GUEST_RIP, L2_RIP + 2);
+    WRITE12(w, GUEST_RFLAGS, 0x246);
+}
+
+static void l1_sets_v86(struct world *w)
+{
+    WRITE12(w, GUEST_RFLAGS, 0x20002);
+}
+
+static void l1_changes_its_host_state(struct world *w)
+{
+    WRITE12(w, HOST_RIP, L1_EXIT_RIP + 0x100);
+}
+
+/* Their place in the cache went to other tables, and they came back to it. */
+static void tables_are_others(struct world *w)
+{
+    w->v->now->memo.root->serial++;
+}
+
+static void pat_is_not_saved(struct world *w)
+{
+    w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_SAVE_PAT;
+}
+
+static void efer_is_not_saved(struct world *w)
+{
+    w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_SAVE_EFER;
+}
+
+#define END { 0, 0 }
+static const struct scene scenes[] = {
+    { "nothing changed", { END }, END, true, true, NULL, NULL },
+    { "L2 moved on", { { 0x681e, 0x9100 }, { RFLAGS, 0x246 }, { 0x681c, 0xb000 } }, END, true, true,
+      NULL, NULL },
+    { "L1 moved L2 on", { END }, END, true, true, l1_moves_on, NULL },
+    { "NMIs are blocked in L2", { { BLOCKING, 8 } }, END, false, false, NULL, NULL },
+    { "L2 left after STI", { { BLOCKING, 1 }, { RFLAGS, 0x202 } }, END, true, false, NULL, NULL },
+    { "L2 left with a debug exception", { { PENDING_DEBUG, 1 } }, END, true, false, NULL, NULL },
+    { "CR0 of L2", { { CR0, 0x80010033 } }, END, false, false, NULL, NULL },
+    { "CR0.CD of L2", { { CR0, 0xc0010031 } }, END, false, false, NULL, NULL },
+    { "CR4 of L2", { { CR4, 0x20a0 } }, END, true, false, NULL, NULL },
+    { "EFER of L2", { { EFER, 0x501 } }, END, false, false, NULL, NULL },
+    { "L2 in PAE paging", { { EFER, 0 }, { CR4, 0x2020 } }, END, false, false, NULL, NULL },
+    { "CPL 3 of L1", { END }, { SS_AR, 0xc0f3 }, true, false, NULL, NULL },
+    { "L1 after MOV SS", { END }, { BLOCKING, 2 }, true, false, NULL, NULL },
+    { "CR0.CD of L1", { END }, { CR0, 0xc0010031 }, true, false, NULL, NULL },
+    { "EFER of L1", { END }, { EFER, 0x501 }, true, false, NULL, NULL },
+    { "a control of the host's", { END }, END, true, false, host_writes_a_control, NULL },
+    { "memory of L1", { END }, END, true, false, memory_moves, NULL },
+    { "an event of L1's", { END }, END, true, false, l1_injects, NULL },
+    { "virtual-8086 mode", { END }, END, true, false, l1_sets_v86, NULL },
+    { "host state of L1", { END }, END, true, false, l1_changes_its_host_state, NULL },
+    { "L2's tables", { END }, END, true, false, tables_are_others, NULL },
+    { "PAT of L2", { { PAT, 0x0606060606060606 } }, END, true, true, NULL, NULL },
+    { "PAT of L2, not saved", { { PAT, 0x0606060606060606 } }, END, true, true, NULL,
+      pat_is_not_saved },
+    { "EFER is not saved", { END }, END, true, true, NULL, efer_is_not_saved },
+    { "EFER of L2, not saved", { { EFER, 0x501 } }, END, false, false, NULL, efer_is_not_saved },
+};
+#define SCENES (sizeof scenes / sizeof scenes[0])
+
+struct result {
+    struct nvirt_vmcs vmcs01, vmcs02, vmcs12, back01;
+    struct nvi_pending pending;
+    uint32_t level[2];
+    uint32_t verdict[2];
+    bool barrier;
+    bool launched;
+};
+
+static void view(struct world *w, uint64_t hpa, struct nvirt_vmcs *view)
+{
+    const struct fake_region *region = fake_cpu_region(&w->cpu, hpa);
+    enum nvirt_vmcs_field field;
+    bool high;
+
+    memset(view, 0, sizeof *view);
+    for (uint32_t i = 0; i < region->fields; i++)
+        if (nvirt_vmcs_lookup(region->field[i].encoding, &field, &high) &&
+            nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT)
+            view->field[field] = region->field[i].value;
+}
+
+/* An exit of the level that runs, by the short way only if @p plain. */
+static void leave(struct world *w, uint32_t reason, const struct fake_set *more, size_t count,
+                  bool plain)
+{
+    struct fake_set set[8] = { { 0x4402, reason }, { 0x6400, 0 }, { 0x4408, 0 },
+                               { 0x440c, INSN_LENGTH } };
+    size_t n = 4;
+
+    for (size_t i = 0; i < count; i++)
+        if (more[i].encoding != 0)
+            set[n++] = more[i];
+    prepare(w);
+    if (!plain) {
+        w->v->steady = false;
+        w->v->steady_l2 = false;
+        w->v->exit_memo.of = NULL;
+    }
+    assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, n), NVIRT_HW_OK);
+    assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_OK);
+}
+
+/* An L2 that left and was entered again before, so that both memos are there. */
+static void begin_with(struct world *w, void (*change)(struct world *w))
+{
+    fill_vmcs12(w);
+    if (change != NULL)
+        change(w);
+    SET1(w, TSC_OFFSET, 0);
+    SET1(w, GUEST_CR0, 0x80010031);
+    SET1(w, GUEST_EFER, 0x500);
+    SET1(w, GUEST_SS_AR, 0xc093);
+    SET1(w, GUEST_INTERRUPTIBILITY, 0);
+    SET1(w, GUEST_RFLAGS, 2);
+    w->v->vmx.launched = false;
+    l1_pointer(w, NVIRT_VMX_EXIT_VMCLEAR, VMCS12_B); /* L1 is steady or not as ever. */
+    leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, true);
+    for (uint32_t i = 0; i < 2; i++) {
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+    }
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+}
+
+static void begin(struct world *w)
+{
+    begin_with(w, NULL);
+}
+
+static void expect_way(const struct world *w, const struct scene *scene, bool plain, bool expected,
+                       const char *what)
+{
+    if (plain && w->v->switched != expected)
+        fail_msg("%s: the %s takes the %s way", scene->name, what, expected ? "general" : "short");
+}
+
+static void play(struct world *w, const struct scene *scene, bool plain, struct result *r)
+{
+    memset(r, 0, sizeof *r);
+    begin_with(w, scene->change);
+    leave(w, NVIRT_VMX_EXIT_CPUID, scene->of_l2, 3, plain);
+    expect_way(w, scene, plain, scene->leaves, "exit");
+    r->level[0] = nvirt_vmx_level(w->v);
+    r->verdict[0] = (uint32_t)w->exit.verdict;
+    r->barrier = w->exit.branch_barrier;
+    prepare(w);
+    view(w, VMCS01_HPA, &r->vmcs01);
+    if (scene->between != NULL)
+        scene->between(w);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, 1, plain);
+    expect_way(w, scene, plain, scene->enters, "entry");
+    r->level[1] = nvirt_vmx_level(w->v);
+    r->verdict[1] = (uint32_t)w->exit.verdict;
+    r->pending = w->v->pending;
+    prepare(w);
+    view(w, w->v->hw[NVI_02]->hpa.value, &r->vmcs02);
+    /* Back to L1, where the next scene begins. */
+    if (nvirt_vmx_level(w->v) == 2)
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, plain);
+    prepare(w);
+    view(w, VMCS01_HPA, &r->back01);
+    nvi_vmcs12_settle(w->v, NULL);
+    r->vmcs12 = w->v->vmcs12;
+    r->launched = w->v->vmx.launched;
+    memset(&w->v->pending, 0, sizeof w->v->pending);
+}
+
+static void a_plain_switch_comes_to_what_the_general_way_comes_to(void **state)
+{
+    struct world *w = *state;
+    struct result *plain = calloc(2, sizeof *plain);
+    struct result *general = plain + 1;
+
+    ready_to_launch(w);
+    for (size_t i = 0; i < SCENES; i++) {
+        play(w, &scenes[i], false, general);
+        play(w, &scenes[i], true, plain);
+        for (uint32_t f = 0; f < NVIRT_VMCS_FIELD_COUNT; f++)
+            if (plain->vmcs01.field[f] != general->vmcs01.field[f] ||
+                plain->vmcs02.field[f] != general->vmcs02.field[f] ||
+                plain->vmcs12.field[f] != general->vmcs12.field[f] ||
+                plain->back01.field[f] != general->back01.field[f])
+                fail_msg("%s: the ways differ in %s", scenes[i].name,
+                         nvirt_vmcs_field_name((enum nvirt_vmcs_field)f));
+        if (memcmp(plain, general, sizeof *plain) != 0)
+            fail_msg("%s: the ways differ", scenes[i].name);
+    }
+    free(plain);
+}
+
+/* ---- what asks for work at every switch ---- */
+
+static void one_msr(struct world *w, uint64_t *address, uint64_t *count)
+{
+    fake_vm_msr_set(w->port, NVIRT_MSR_LSTAR, 0, false);
+    fake_vm_put32(w->port, MSR_LIST, NVIRT_MSR_LSTAR);
+    fake_vm_put32(w->port, MSR_LIST + 4, 0);
+    fake_vm_put64(w->port, MSR_LIST + 8, 0);
+    *address = MSR_LIST;
+    *count = 1;
+}
+
+static void with_timer(struct world *w)
+{
+    w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_PREEMPTION_TIMER;
+    w->v->vmcs12.guest_preemption_timer = 0xffffffff;
+}
+
+static void with_tpr_shadow(struct world *w)
+{
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW;
+    w->v->vmcs12.virtual_apic_addr = BITMAP_A;
+}
+
+static void with_encls_bitmap(struct world *w)
+{
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
+    w->v->vmcs12.proc2_controls |= NVIRT_VMX_PROC2_ENCLS;
+}
+
+static void without_saving_debug_registers(struct world *w)
+{
+    w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_SAVE_DEBUG;
+}
+
+static void without_loading_pat(struct world *w)
+{
+    w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_LOAD_PAT;
+}
+
+static void without_entry_pat(struct world *w)
+{
+    w->v->vmcs12.entry_controls &= ~(uint64_t)NVIRT_VMX_ENTRY_CTL_LOAD_PAT;
+}
+
+static void with_msr_store(struct world *w)
+{
+    one_msr(w, &w->v->vmcs12.exit_msr_store_addr, &w->v->vmcs12.exit_msr_store_count);
+}
+
+static void with_msr_load(struct world *w)
+{
+    one_msr(w, &w->v->vmcs12.exit_msr_load_addr, &w->v->vmcs12.exit_msr_load_count);
+}
+
+static void with_entry_msr_load(struct world *w)
+{
+    one_msr(w, &w->v->vmcs12.entry_msr_load_addr, &w->v->vmcs12.entry_msr_load_count);
+}
+
+static void with_a_link(struct world *w)
+{
+    w->v->vmcs12.vmcs_link = VMCS12_B;
+}
+
+static void in_pae_paging(struct world *w)
+{
+    w->v->vmcs12.guest_efer = 0;
+    w->v->vmcs12.entry_controls &= ~(uint64_t)NVIRT_VMX_ENTRY_CTL_IA32E;
+    w->v->vmcs12.guest_cs_ar = 0xc09b;
+}
+
+static void host_owns_cr0_ts(struct world *w)
+{
+    SET1(w, CR0_MASK, GET1(w, CR0_MASK) | NVIRT_CR0_TS);
+}
+
+static void host_owns_cr4_tsd(struct world *w)
+{
+    SET1(w, CR4_MASK, GET1(w, CR4_MASK) | NVIRT_BIT(2));
+}
+
+static void host_has_the_timer(struct world *w)
+{
+    w->v->offer.pin &= ~((uint64_t)NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
+    SET1(w, PIN_CONTROLS, GET1(w, PIN_CONTROLS) | NVIRT_VMX_PIN_PREEMPTION_TIMER);
+    SET1(w, GUEST_PREEMPTION_TIMER, 0xffffffff);
+}
+
+static void host_has_the_counters(struct world *w)
+{
+    w->v->offer.entry &= ~((uint64_t)NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL << 32);
+    SET1(w, ENTRY_CONTROLS, GET1(w, ENTRY_CONTROLS) | NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL);
+}
+
+static const struct {
+    const char *name;
+    void (*ask)(struct world *w);
+} askers[] = {
+    { "preemption timer", with_timer },
+    { "TPR shadow", with_tpr_shadow },
+    { "ENCLS exiting", with_encls_bitmap },
+    { "debug registers are not saved", without_saving_debug_registers },
+    { "PAT is not loaded at the exit", without_loading_pat },
+    { "PAT is not loaded at the entry", without_entry_pat },
+    { "MSR-store list", with_msr_store },
+    { "MSR-load list", with_msr_load },
+    { "MSR-load list at the entry", with_entry_msr_load },
+    { "VMCS link pointer", with_a_link },
+    { "PDPTEs", in_pae_paging },
+    { "CR0 bit of the host's", host_owns_cr0_ts },
+    { "CR4 bit of the host's", host_owns_cr4_tsd },
+    { "preemption timer of the host's", host_has_the_timer },
+    { "performance counters of the host's", host_has_the_counters },
+};
+
+/* [SDM 3C "VM Entries", "VM Exits"]: each of these is work that the short way does not know. */
+static void what_asks_for_work_is_never_plain(void **state)
+{
+    for (size_t i = 0; i < sizeof askers / sizeof askers[0]; i++) {
+        struct world *w;
+
+        if (i != 0)
+            assert_int_equal(setup(state), 0);
+        w = *state;
+        ready_to_launch(w);
+        fill_vmcs12(w);
+        askers[i].ask(w);
+        leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, true);
+        for (uint32_t n = 0; n < 3; n++) {
+            if (nvirt_vmx_level(w->v) != 2)
+                fail_msg("%s: L2 is not entered", askers[i].name);
+            if (w->v->switched)
+                fail_msg("%s: entry %u is plain", askers[i].name, n);
+            leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+            if (nvirt_vmx_level(w->v) != 1 || w->v->switched)
+                fail_msg("%s: exit %u is plain", askers[i].name, n);
+            leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        }
+        if (i + 1 != sizeof askers / sizeof askers[0])
+            (void)teardown(state);
+    }
+}
+
+/* Between a plain exit and the prepare the host sees L1 as it is, and may change it. */
+static void the_host_finds_l1_at_its_exit_handler(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_true(w->v->switched);
+    assert_true(GET1(w, GUEST_RIP) == L1_EXIT_RIP);
+    assert_true(GET1(w, GUEST_RSP) == 0x6000);
+    SET1(w, GUEST_RSP, 0x6008);
+    prepare(w);
+    assert_true(HW(w, GUEST_RIP) == L1_EXIT_RIP);
+    assert_true(HW(w, GUEST_RSP) == 0x6008);
+}
+
+/* An event of the host's that comes then is delivered to L1. */
+static void an_event_after_a_plain_exit_is_not_lost(void **state)
+{
+    const struct nvirt_event nmi = { .type = NVIRT_EVENT_NMI, .vector = 2 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_true(w->v->switched);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &nmi), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0x80000202);
+    assert_true(HW(w, GUEST_RIP) == L1_EXIT_RIP);
+}
+
+/* What was plain once is not for ever. */
+static void a_control_turned_on_later_ends_plain_switches(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    WRITE12(w, GUEST_PREEMPTION_TIMER, 0xffffffff);
+    WRITE12(w, PIN_CONTROLS, 0x16 | NVIRT_VMX_PIN_PREEMPTION_TIMER);
+    for (uint32_t i = 0; i < 3; i++) {
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        assert_false(w->v->switched);
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+        assert_false(w->v->switched);
+    }
+}
+
+static void in_32_bit_paging(struct world *w)
+{
+    w->v->vmcs12.guest_efer = 0;
+    w->v->vmcs12.guest_cr4 = 0x2000;
+    w->v->vmcs12.entry_controls &= ~(uint64_t)NVIRT_VMX_ENTRY_CTL_IA32E;
+    w->v->vmcs12.guest_cs_ar = 0xc09b;
+}
+
+/* The rules about segments are others in virtual-8086 mode: who left in it is looked at whole, also
+ * when L1 enters it in another mode. */
+static void an_l2_that_left_in_virtual_8086_mode_is_checked(void **state)
+{
+    const struct fake_set v86 = { RFLAGS, 0x20002 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin_with(w, in_32_bit_paging);
+    assert_true(w->v->switched);
+    leave(w, NVIRT_VMX_EXIT_CPUID, &v86, 1, true);
+    WRITE12(w, GUEST_RFLAGS, 2);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+    assert_false(w->v->switched);
+}
+
+static void with_nmi_exiting(struct world *w)
+{
+    w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_NMI;
+}
+
+/* [SDM 3C "Updating Non-Register State"]: such an exit blocks NMIs in L1, and only such a one. */
+static void an_nmi_of_l1s_blocks_nmis_there_once(void **state)
+{
+    const struct nvirt_event nmi = { .type = NVIRT_EVENT_NMI, .vector = 2 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin_with(w, with_nmi_exiting);
+    leave(w, NVIRT_VMX_EXIT_WBINVD, NULL, 0, true); /* the host's: L2 has been entered */
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &nmi), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(HW(w, GUEST_INTERRUPTIBILITY) == NVIRT_VMX_BLOCK_NMI);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, &(struct fake_set){ BLOCKING, 0 }, 1, true);
+    for (uint32_t i = 0; i < 2; i++) {
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+        prepare(w);
+        assert_true(HW(w, GUEST_INTERRUPTIBILITY) == 0);
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+    }
+}
+
+/* An interrupt that L2 could not take yet is L1's to take when L2 has left. */
+static void an_event_that_waits_goes_to_l1(void **state)
+{
+    const struct nvirt_event interrupt = { .type = NVIRT_EVENT_INTERRUPT, .vector = 0x50 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &interrupt), NVIRT_OK);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_false(w->v->switched);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
+}
+
+/* The CPU changes between the two: VMLAUNCH there, of either VMCS. */
+static void a_moved_vcpu_launches_anew(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    assert_int_equal(nvirt_vmx_leave_cpu(w->v, &w->cpu), NVIRT_OK);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    prepare(w);
+    assert_true(w->run.launch);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_plain_switch_comes_to_what_the_general_way_comes_to),
+        TEST(what_asks_for_work_is_never_plain),
+        TEST(the_host_finds_l1_at_its_exit_handler),
+        TEST(an_event_after_a_plain_exit_is_not_lost),
+        TEST(a_moved_vcpu_launches_anew),
+        TEST(a_control_turned_on_later_ends_plain_switches),
+        TEST(an_l2_that_left_in_virtual_8086_mode_is_checked),
+        TEST(an_nmi_of_l1s_blocks_nmis_there_once),
+        TEST(an_event_that_waits_goes_to_l1),
+        TEST_SHADOWED(a_plain_switch_comes_to_what_the_general_way_comes_to),
+        TEST_SHADOWED(the_host_finds_l1_at_its_exit_handler),
+        TEST_SHADOWED(an_event_after_a_plain_exit_is_not_lost),
+        TEST_SHADOWED(a_moved_vcpu_launches_anew),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
