@@ -10,13 +10,24 @@
  * is reached after that is a hole. Checked of each vCPU's own root, which nobody else edits: what
  * it took away and invalidated, it cannot reach. At the end: all engines hang together, no page is
  * lost.
+ *
+ * Built twice: with -DMODEL_NPT, where accessed and dirty flags are set in L1's tables while others
+ * edit them, and without for EPT.
  */
 #define PORT_PAGES 4096u
 #define PORT_L1_PAGES 256u
+/* Sometimes the host has its turn at the worst time: when a fault has just asked for what it changes. */
+#include <sched.h>
+static __thread unsigned translations;
+#define PORT_TRANSLATED(vm) (void)(translations++ % 8 == 0 && sched_yield())
 #include "mmu_port.h"
 
 #include "../unit/fake/mmu_audit.h"
+#ifdef MODEL_NPT
+#include "npt/npt.h"
+#else
 #include "ept/ept.h"
+#endif
 
 #include <pthread.h>
 
@@ -30,10 +41,20 @@
 #define TLB 32u
 #define L2_PAGES 64u
 
+#ifdef MODEL_NPT
+#define R (UINT64_C(5) | UINT64_C(1) << 63) /* P U NX */
+#define RW (UINT64_C(7) | UINT64_C(1) << 63)
+#define RWX UINT64_C(7) /* P W U */
+#define WB 0
+#define PAT UINT64_C(0x0007040600070406)
+#else
 #define R UINT64_C(1)
 #define RW UINT64_C(3)
 #define RWX UINT64_C(7)
 #define WB (UINT64_C(6) << 3)
+#endif
+#define READ 1u /* Rights of an access; 4: fetches. */
+#define WRITE 2u
 #define LARGE UINT64_C(0x80)
 
 struct tlb_entry {
@@ -62,9 +83,6 @@ static struct vcpu vcpus[VCPUS];
 static uint32_t frame_owner[FRAMES];
 static uint32_t stop;
 static unsigned steps;
-
-static const struct nvi_ept_config config = { .physical_bits = 40, .execute_only = true,
-                                              .page_2m = true, .cpu_2m = true, .cpu_wb = true };
 
 static uint32_t dice(uint64_t *random, uint32_t sides)
 {
@@ -113,13 +131,23 @@ static void l1_edits(struct vcpu *v, unsigned root)
                 rights[dice(&v->random, 4)]);
 }
 
-/* ---- hardware's walk of EPT02, from the manual [SDM 3C "EPT Translation Mechanism"] ---- */
+/* ---- hardware's walk of the shadow tables, from the manuals [SDM 3C "EPT Translation Mechanism",
+ * APM 2 "Nested Paging"] ---- */
 
 struct hw_found {
     uint64_t hpa;
     uint32_t rights; /**< AND of all levels; 0: not present. */
-    uint8_t type;
 };
+
+static uint32_t rights_of(uint64_t entry)
+{
+#ifdef MODEL_NPT
+    /* Every access of the nested walk is a user's. */
+    return (entry & 5) == 5 ? READ | ((uint32_t)entry & WRITE) | (entry >> 63 == 0 ? 4u : 0u) : 0;
+#else
+    return (uint32_t)entry & 7;
+#endif
+}
 
 static void hw_walk(struct nvirt_port_vm *vm, uint64_t top, uint64_t l2gpa, struct hw_found *found)
 {
@@ -127,13 +155,12 @@ static void hw_walk(struct nvirt_port_vm *vm, uint64_t top, uint64_t l2gpa, stru
 
     found->rights = 7;
     found->hpa = 0;
-    found->type = 0;
     for (unsigned level = 4;; level--) {
         uint64_t *entries = nvirt_port_page_pointer(vm, nvirt_hpa_make(table));
         uint64_t entry =
             __atomic_load_n(&entries[l2gpa >> (3 + 9 * level) & 511], __ATOMIC_ACQUIRE);
 
-        found->rights &= (uint32_t)(entry & 7);
+        found->rights &= rights_of(entry);
         if ((entry & 7) == 0) {
             if (entry != 0)
                 PORT_DIE("an absent entry holds 0x%llx", (unsigned long long)entry);
@@ -143,7 +170,6 @@ static void hw_walk(struct nvirt_port_vm *vm, uint64_t top, uint64_t l2gpa, stru
             uint64_t offset = (UINT64_C(1) << (3 + 9 * level)) - 1;
 
             found->hpa = (entry & UINT64_C(0x000ffffffffff000) & ~offset) | (l2gpa & offset);
-            found->type = (uint8_t)(entry >> 3 & 7);
             return;
         }
         table = entry & UINT64_C(0x000ffffffffff000);
@@ -217,19 +243,65 @@ static uint64_t stay(struct vcpu *v, const struct nvi_mmu_root *root, uint32_t k
     return L2_PAGES;
 }
 
+/* ---- the two formats ---- */
+
+#ifdef MODEL_NPT
+/* Every other root has no-execute enabled; in the others its bit is reserved. */
+static enum nvirt_status get_root(struct vcpu *v, unsigned number, struct nvi_mmu_root **root)
+{
+    const struct nvi_npt_mode mode = { .ncr3 = table_of(number, 4, 0), .cr0 = NVIRT_BIT(31),
+                                       .cr4 = NVIRT_BIT(5), .pat = PAT,
+                                       .efer = NVIRT_BIT(10) |
+                                                (number % 2 == 0 ? NVIRT_BIT(11) : 0) };
+    struct nvi_mmu_key key = nvi_npt_key(&mode);
+
+    return nvi_npt_root(&v->mmu, &key, root);
+}
+
+static enum nvi_fault fault(struct vcpu *v, struct nvi_mmu_root *root, uint64_t page,
+                            uint32_t access)
+{
+    static const struct nvi_npt_config config = { .physical_bits = 40, .cpu_pat = PAT };
+    struct nvi_npt_verdict verdict;
+    uint64_t info = NVI_NPF_FINAL | NVI_PF_U | (access == WRITE ? NVI_PF_W : 0);
+
+    return nvi_npt_fault(&v->mmu, root, &config, info, nvirt_l2gpa_make(l2gpa_of(page)), &verdict);
+}
+#else
+/* Every other root has accessed and dirty flags. */
+static enum nvirt_status get_root(struct vcpu *v, unsigned number, struct nvi_mmu_root **root)
+{
+    struct nvi_mmu_key key =
+        nvi_ept_key(table_of(number, 4, 0) | 6 | 3 << 3 | (number % 2 == 0 ? 0x40 : 0));
+
+    return nvi_ept_root(&v->mmu, &key, root);
+}
+
+static enum nvi_fault fault(struct vcpu *v, struct nvi_mmu_root *root, uint64_t page,
+                            uint32_t access)
+{
+    static const struct nvi_ept_config config = { .physical_bits = 40, .execute_only = true,
+                                                  .page_2m = true, .cpu_2m = true,
+                                                  .cpu_wb = true };
+    struct nvi_ept_verdict verdict;
+
+    return nvi_ept_fault(&v->mmu, root, &config, access, nvirt_l2gpa_make(l2gpa_of(page)), NULL,
+                         &verdict);
+}
+#endif
+
+/* ---- a vCPU's run ---- */
+
 /* L2 runs once on @p root and its fault is handled. @return what came of the fault. */
 static enum nvi_fault run_once(struct vcpu *v, unsigned number, uint64_t first, uint32_t access)
 {
-    struct nvi_mmu_key key = nvi_ept_key(table_of(number, 4, 0) | 6 | 3 << 3 |
-                                         (number % 2 == 0 ? 0x40 : 0));
-    struct nvi_ept_verdict verdict;
     struct nvi_mmu_root *root;
     enum nvi_mmu_flush kind;
     enum nvi_fault result;
     uint32_t kicks;
     uint64_t page;
 
-    if (nvi_ept_root(&v->mmu, &key, &root) != NVIRT_OK) {
+    if (get_root(v, number, &root) != NVIRT_OK) {
         v->refused++;
         return NVI_FAULT_NO_PAGE;
     }
@@ -243,8 +315,7 @@ static enum nvi_fault run_once(struct vcpu *v, unsigned number, uint64_t first, 
     (void)__atomic_exchange_n(&v->in_guest, 0u, __ATOMIC_SEQ_CST);
     if (page == L2_PAGES)
         return NVI_FAULT_INSTALLED;
-    result = nvi_ept_fault(&v->mmu, root, &config, access, nvirt_l2gpa_make(l2gpa_of(page)),
-                           NULL, &verdict);
+    result = fault(v, root, page, access);
     v->retries += result == NVI_FAULT_RETRY;
     v->reflected += result == NVI_FAULT_REFLECT;
     v->refused += result == NVI_FAULT_NO_PAGE || result == NVI_FAULT_HOST;
@@ -262,13 +333,13 @@ static void own_root_holds(struct vcpu *v)
     put(table_of(own, 1, page), page % 32, (DATA + 1) * UINT64_C(4096) | RWX | WB);
     nvi_mmu_invalidate(&v->mmu, table_of(own, 4, 0));
     for (unsigned i = 0; i < 3; i++)
-        (void)run_once(v, own, page, 1);
+        (void)run_once(v, own, page, READ);
     put(table_of(own, 1, page), page % 32, 0);
     nvi_mmu_invalidate(&v->mmu, table_of(own, 4, 0));
     for (unsigned i = 0; i < 1000 && result != NVI_FAULT_REFLECT; i++) {
         uint64_t before = v->accesses;
 
-        result = run_once(v, own, page, 1);
+        result = run_once(v, own, page, READ);
         if (result != NVI_FAULT_NO_PAGE && v->accesses != before)
             PORT_DIE("vCPU %u reads a page that it took away", v->number);
     }
@@ -313,7 +384,7 @@ static void *vcpu_main(void *argument)
             break;
         default:
             (void)run_once(v, root, dice(&v->random, L2_PAGES),
-                           dice(&v->random, 3) == 0 ? 2 : 1);
+                           dice(&v->random, 3) == 0 ? WRITE : READ);
             break;
         }
     }
@@ -358,7 +429,8 @@ static void change(uint64_t *random, unsigned half)
     now = dice(random, 8) == 0
               ? 0
               : PORT_MAP(PORT_MEMORY + (PORT_L1_PAGES + frame) * UINT64_C(4096),
-                         dice(random, 3) == 0 ? R : RWX, NVIRT_MEMORY_WB);
+                         dice(random, 3) == 0 ? 1u : 7u,
+                         NVIRT_MEMORY_WB);
     if (now != 0)
         __atomic_store_n(&frame_owner[frame], page + 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&port.host[page], now, __ATOMIC_RELEASE);

@@ -63,13 +63,22 @@ hv_fifo_threads() {
 check_async "model: flush queue: eight producers under ThreadSanitizer" hv_fifo_threads
 # Shadow tables with real threads.
 mmu_threads() {
+    local format=$1 sources
+    sources="tests/unit/fake/mmu_audit.c src/mmu/*.c src/nested/vm.c"
+    if [ "$format" = NPT ]; then
+        sources="-DMODEL_NPT $sources src/npt/*.c src/paging/paging.c"
+    else
+        sources="$sources src/ept/*.c"
+    fi
+    # shellcheck disable=SC2086
     gcc -O1 -g -std=gnu11 -pthread -fsanitize=thread -Wall -Wextra -Werror -Iinclude -Isrc \
-        -Itests/unit/fake tests/model/mmu_threads.c tests/unit/fake/mmu_audit.c src/mmu/*.c \
-        src/ept/*.c src/nested/vm.c -o "$OUT/mmu_threads" &&
-        timeout 300 "$OUT/mmu_threads"
+        -Itests/unit/fake tests/model/mmu_threads.c $sources -o "$OUT/mmu_threads_$format" &&
+        timeout 300 "$OUT/mmu_threads_$format"
 }
-check_async "model: shadow tables under ThreadSanitizer: four vCPUs and a host that takes memory away" \
-    mmu_threads
+for format in EPT NPT; do
+    check_async "model: shadow tables, $format, under ThreadSanitizer: four vCPUs, a host that takes memory away" \
+        mmu_threads $format
+done
 check_wait
 for log in "$OUT"/log/model__*_flush_decisions_are_sound_and_minimal.txt; do
     echo "        $(basename "$log" | cut -c8-10): $(grep -E '^states' "$log")"
