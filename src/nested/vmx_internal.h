@@ -228,12 +228,16 @@ void nvi_vmx_leave_for(struct nvirt_vmx_vcpu *v, uint32_t reason, uint64_t quali
 
 /* ---- vmx_switched_msr.c ---- */
 
-/** L1 is offered controls that switch MSRs outside the VMCS. */
+/** L1 is offered controls that switch MSRs outside the VMCS: of entries, of exits, or of both. */
 static inline bool nvi_vmx_switches_msrs(const struct nvirt_vmx_vcpu *v)
 {
-    return (v->offer.entry >> 32 &
-            (NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS |
-             NVIRT_VMX_ENTRY_CTL_LOAD_PKRS)) != 0;
+    const uint64_t entry = NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL |
+                           NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS | NVIRT_VMX_ENTRY_CTL_LOAD_PKRS;
+    const uint64_t exit = NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL |
+                          NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS |
+                          NVIRT_VMX_EXIT_CTL_LOAD_PKRS;
+
+    return ((v->offer.entry >> 32 & entry) | (v->offer.exit >> 32 & exit)) != 0;
 }
 /** An entry loads those that vmcs12 says. */
 void nvi_vmx_switched_load_guest(struct nvirt_vmx_vcpu *v);

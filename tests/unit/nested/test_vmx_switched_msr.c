@@ -46,6 +46,7 @@ static int setup_offered(void **state)
 #define EXIT_LOADS                                                                                 \
     (NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS |                      \
      NVIRT_VMX_EXIT_CTL_LOAD_PKRS)
+#define ALL_EXIT (EXIT_LOADS | NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL)
 
 static void ready(struct world *w)
 {
@@ -229,6 +230,93 @@ static void a_port_that_refuses_is_told_of(void **state)
     assert_int_equal(fake_vm_traced(w->port, "nvirt: the port refuses an offered MSR"), 1);
 }
 
+/* What the host leaves of an offer of all three. */
+static void narrow(struct world *w, uint64_t entry, uint64_t exit)
+{
+    assert_int_equal(nvirt_vmx_vcpu_destroy(w->v, &w->cpu), NVIRT_OK);
+    w->offer.entry &= ~((LOADS & ~entry) << 32);
+    w->offer.true_entry &= ~((LOADS & ~entry) << 32);
+    w->offer.exit &= ~((ALL_EXIT & ~exit) << 32);
+    w->offer.true_exit &= ~((ALL_EXIT & ~exit) << 32);
+    world_vcpu(w);
+}
+
+/* [SDM 3C "Saving Control Registers, Debug Registers, and MSRs"]: each of these offers has exits save,
+ * or load, one MSR. IA32_PERF_GLOBAL_CTRL is saved by its own control, without that of entries;
+ * IA32_BNDCFGS if there is either of its controls; IA32_PKRS if there is that of entries. */
+static const struct {
+    const char *name;
+    uint64_t entry, exit;   /* Offered. */
+    uint64_t uses;          /* Exit controls of L1's. */
+    uint64_t saved[3];      /* vmcs12 after the exit: 0x31, 0x3001, 0x33 are L2's. */
+    uint64_t left[3];       /* The MSRs after it. */
+} offers[] = {
+    { "save IA32_PERF_GLOBAL_CTRL", 0, NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL,
+      NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL, { 0x31, 0x2001, 0x22 }, { 0x31, 0x3001, 0x33 } },
+    { "save IA32_PERF_GLOBAL_CTRL, unused", NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL,
+      NVIRT_VMX_EXIT_CTL_SAVE_PERF_GLOBAL, 0, { 0x12, 0x2001, 0x22 }, { 0x31, 0x3001, 0x33 } },
+    { "load IA32_PERF_GLOBAL_CTRL", 0, NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL,
+      NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL, { 0x12, 0x2001, 0x22 }, { 0x13, 0x3001, 0x33 } },
+    { "clear IA32_BNDCFGS", 0, NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS, NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS,
+      { 0x12, 0x3001, 0x22 }, { 0x31, 0, 0x33 } },
+    { "clear IA32_BNDCFGS, unused", 0, NVIRT_VMX_EXIT_CTL_CLEAR_BNDCFGS, 0,
+      { 0x12, 0x3001, 0x22 }, { 0x31, 0x3001, 0x33 } },
+    { "load IA32_BNDCFGS", NVIRT_VMX_ENTRY_CTL_LOAD_BNDCFGS, 0, 0, { 0x12, 0x3001, 0x22 },
+      { 0x31, 0x3001, 0x33 } },
+    { "load IA32_PKRS at exits", 0, NVIRT_VMX_EXIT_CTL_LOAD_PKRS, NVIRT_VMX_EXIT_CTL_LOAD_PKRS,
+      { 0x12, 0x2001, 0x22 }, { 0x31, 0x3001, 0x23 } },
+    { "load IA32_PKRS at entries", NVIRT_VMX_ENTRY_CTL_LOAD_PKRS, 0, 0, { 0x12, 0x2001, 0x33 },
+      { 0x31, 0x3001, 0x33 } },
+};
+
+static void an_exit_saves_by_what_is_offered(void **state)
+{
+    for (size_t i = 0; i < sizeof offers / sizeof offers[0]; i++) {
+        struct world *w;
+        const struct nvirt_vmcs *c;
+
+        if (i != 0)
+            assert_int_equal(setup_offered(state), 0);
+        w = *state;
+        narrow(w, offers[i].entry, offers[i].exit);
+        ready(w);
+        c = &w->v->vmcs12;
+        w->v->vmcs12.exit_controls |= offers[i].uses;
+        vmlaunch(w);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        msr_set(w, PERF, 0x31);
+        msr_set(w, BNDCFGS, 0x3001);
+        msr_set(w, PKRS, 0x33);
+        l2_cpuid(w);
+        if (c->guest_perf_global != offers[i].saved[0] ||
+            c->guest_bndcfgs != offers[i].saved[1] || c->guest_pkrs != offers[i].saved[2])
+            fail_msg("%s: saved 0x%llx 0x%llx 0x%llx", offers[i].name,
+                     (unsigned long long)c->guest_perf_global, (unsigned long long)c->guest_bndcfgs,
+                     (unsigned long long)c->guest_pkrs);
+        if (msr_get(w, PERF) != offers[i].left[0] || msr_get(w, BNDCFGS) != offers[i].left[1] ||
+            msr_get(w, PKRS) != offers[i].left[2])
+            fail_msg("%s: L1 has 0x%llx 0x%llx 0x%llx", offers[i].name,
+                     (unsigned long long)msr_get(w, PERF), (unsigned long long)msr_get(w, BNDCFGS),
+                     (unsigned long long)msr_get(w, PKRS));
+        if (i + 1 != sizeof offers / sizeof offers[0])
+            (void)teardown(state);
+    }
+}
+
+/* The control of entries alone. */
+static void an_entry_loads_what_no_exit_switches(void **state)
+{
+    struct world *w = *state;
+
+    narrow(w, NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL, 0);
+    ready(w);
+    w->v->vmcs12.entry_controls |= NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL;
+    vmlaunch(w);
+    assert_msrs(w, 0x12, 0x1001, 0x21);
+    l2_cpuid(w);
+    assert_msrs(w, 0x12, 0x1001, 0x21);
+}
+
 /* Where the host does not offer them the controls are reserved, and exits save nothing. */
 static void unoffered_they_are_left_alone(void **state)
 {
@@ -250,6 +338,8 @@ int main(void)
         OFFERED(an_entry_loads_each_by_its_control),
         OFFERED(every_entry_loads),
         OFFERED(an_exit_saves_what_l2_leaves),
+        OFFERED(an_exit_saves_by_what_is_offered),
+        OFFERED(an_entry_loads_what_no_exit_switches),
         OFFERED(an_exit_loads_l1s_values),
         OFFERED(a_failed_entry_loads_l1s_values),
         OFFERED(the_msr_lists_come_after),
