@@ -395,14 +395,14 @@ static void wait_for_event(void)
     const bool blocked = (nvirt_vmx_waits(vmx.vcpu) & NVIRT_WAITS_NMI) != 0;
     const uint64_t since = rt_rdtsc();
     uint64_t ticks;
-    uint64_t passed;
+    uint64_t now;
 
-    (void)nvirt_vmx_sleeps(vmx.vcpu, &ticks);
+    (void)nvirt_vmx_sleeps(vmx.vcpu, since, &ticks);
     do {
         __asm__ volatile("pause" : : : "memory");
-        passed = rt_rdtsc() - since;
-    } while (passed < ticks && (!inject_nmi() || blocked));
-    if (nvirt_vmx_slept(vmx.vcpu, vmx.cpu, passed) != NVIRT_OK)
+        now = rt_rdtsc();
+    } while (now - since < ticks && (!inject_nmi() || blocked));
+    if (nvirt_vmx_slept(vmx.vcpu, vmx.cpu, since, now) != NVIRT_OK)
         report_stop("the time that L2 slept could not be told");
 }
 

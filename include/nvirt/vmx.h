@@ -409,6 +409,7 @@ uint32_t nvirt_vmx_waits(const struct nvirt_vmx_vcpu *vcpu);
  * nothing then and does what it does for a vCPU that halted, until an event for L1 comes, which it
  * hands over by nvirt_vmx_inject(), or until the ticks have passed; then it prepares again.
  * @param vcpu the vCPU, or null.
+ * @param tsc this CPU's time-stamp counter now.
  * @param ticks where it goes in how many TSC ticks L1's preemption timer ends the wait; all ones when
  *        it does not, and when L2 does not sleep. May be null.
  * @return NVIRT_VMX_ACTIVITY_SHUTDOWN: an NMI, an INIT or a machine check ends it;
@@ -416,21 +417,25 @@ uint32_t nvirt_vmx_waits(const struct nvirt_vmx_vcpu *vcpu);
  *
  * Executes no VMX instruction. [SDM 3C "Guest Non-Register State"; "Activity State"]
  */
-uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t *ticks);
+uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t tsc, uint64_t *ticks);
 
 /**
- * Counts L1's preemption timer down for the time that L2 slept: for a host whose offer has the
- * timer, before each prepare that follows NVIRT_ERR_ASLEEP.
+ * Counts L1's preemption timer down for the time that L2 slept, by 1 for each change of the TSC's bit X
+ * in it, X being that of IA32_VMX_MISC: for a host whose offer has the timer, before each prepare that
+ * follows NVIRT_ERR_ASLEEP. A sleep told in parts, each from where the last one ended, counts as one.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
- * @param ticks how many TSC ticks have passed since that answer.
+ * @param since the time-stamp counter at that answer, or at the last such call since.
+ * @param tsc the time-stamp counter now. A vCPU that moved to a CPU whose counter is another is told of
+ *        by values of one of the two.
  * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 does not sleep; not a vCPU; bound to another
- *         CPU).
+ *         CPU); NVIRT_ERR_RANGE (@p tsc is before @p since): nothing has changed.
  *
  * Executes no VMX instruction. [SDM 3C "VMX-Preemption Timer"]
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_slept(struct nvirt_vmx_vcpu *vcpu,
-                                                  struct nvirt_port_cpu *cpu, uint64_t ticks);
+                                                  struct nvirt_port_cpu *cpu, uint64_t since,
+                                                  uint64_t tsc);
 
 /**
  * Completes the instruction whose exit the host emulated, as the CPU would: RIP, RFLAGS.RF, the

@@ -96,15 +96,29 @@ void nvi_vmx_deliver_asleep(struct nvirt_vmx_vcpu *v)
 
 /* ---- the host's calls ---- */
 
-uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t *ticks)
+/* The timer counts down by 1 each time this bit of the TSC changes [SDM 3C "VMX-Preemption Timer"]: how
+ * often that was between two values does not depend on where the time between them is divided. */
+static uint32_t timer_bit(const struct nvirt_vmx_vcpu *v)
+{
+    return (uint32_t)(v->offer.misc & NVIRT_VMX_MISC_TIMER_RATE);
+}
+
+/* Ticks from @p tsc until the bit has changed @p count times. */
+static uint64_t ticks_of(const struct nvirt_vmx_vcpu *v, uint64_t tsc, uint64_t count)
+{
+    uint32_t bit = timer_bit(v);
+
+    return count == 0 ? 0 : (count << bit) - (tsc & (NVIRT_BIT(bit) - 1));
+}
+
+uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t tsc, uint64_t *ticks)
 {
     bool asleep = vcpu != NULL && nvi_vmx_is_asleep(vcpu);
     uint64_t until = FOR_EVER;
 
     /* While a SIPI is waited for it counts and ends nothing [SDM 3C "VMX-Preemption Timer"]. */
     if (asleep && state_of(vcpu) == NVIRT_VMX_ACTIVITY_SHUTDOWN && has_timer(vcpu)) {
-        until = vcpu->hw[NVI_02]->image.guest_preemption_timer
-                << (vcpu->offer.misc & NVIRT_VMX_MISC_TIMER_RATE);
+        until = ticks_of(vcpu, tsc, vcpu->hw[NVI_02]->image.guest_preemption_timer);
     }
     if (ticks != NULL) {
         *ticks = until;
@@ -113,7 +127,7 @@ uint64_t nvirt_vmx_sleeps(const struct nvirt_vmx_vcpu *vcpu, uint64_t *ticks)
 }
 
 enum nvirt_status nvirt_vmx_slept(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu,
-                                  uint64_t ticks)
+                                  uint64_t since, uint64_t tsc)
 {
     enum nvirt_status status = nvi_vmx_look(vcpu, cpu);
     uint64_t passed;
@@ -125,8 +139,11 @@ enum nvirt_status nvirt_vmx_slept(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
     if (!nvi_vmx_is_asleep(vcpu)) {
         return NVIRT_ERR_STATE;
     }
+    if (tsc < since) {
+        return NVIRT_ERR_RANGE;
+    }
     if (has_timer(vcpu)) {
-        passed = ticks >> (vcpu->offer.misc & NVIRT_VMX_MISC_TIMER_RATE);
+        passed = (tsc >> timer_bit(vcpu)) - (since >> timer_bit(vcpu));
         left = NVI_GET02(vcpu, GUEST_PREEMPTION_TIMER);
         NVI_SET02(vcpu, GUEST_PREEMPTION_TIMER, passed < left ? left - passed : 0);
     }

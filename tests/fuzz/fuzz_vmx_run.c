@@ -169,13 +169,13 @@ static void wake(struct fuzz *f)
     struct nvirt_event event = { .type = NVIRT_EVENT_SIPI, .vector = 0x10 };
     struct world *w = &f->w;
     uint64_t ticks = 0;
-    uint64_t activity = nvirt_vmx_sleeps(w->v, &ticks);
+    uint64_t activity = nvirt_vmx_sleeps(w->v, 0, &ticks);
 
     REQUIRE(nvirt_vmx_level(w->v) == 2 && !w->v->prepared, "asleep", activity);
     REQUIRE(activity == NVIRT_VMX_ACTIVITY_SHUTDOWN || activity == NVIRT_VMX_ACTIVITY_WAIT_SIPI,
             "a state to sleep in", activity);
     REQUIRE((w->v->offer.misc & NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI) != 0, "asleep unoffered", 0);
-    REQUIRE(nvirt_vmx_slept(w->v, f->cpu, u8(&f->in) * UINT64_C(1000)) == NVIRT_OK, "slept", 0);
+    REQUIRE(nvirt_vmx_slept(w->v, f->cpu, 0, u8(&f->in) * UINT64_C(1000)) == NVIRT_OK, "slept", 0);
     if (activity == NVIRT_VMX_ACTIVITY_SHUTDOWN) {
         event.type = NVIRT_EVENT_INIT;
         event.vector = 0;

@@ -35,7 +35,7 @@ static void fall_asleep(struct world *w, uint64_t activity)
     vmlaunch(w);
     assert_int_equal(nvirt_vmx_level(w->v), 2);
     assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), activity);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), activity);
 }
 
 static enum nvirt_status hand_over(struct world *w, uint32_t type, uint8_t vector)
@@ -54,7 +54,7 @@ static void assert_left_for(struct world *w, uint32_t reason, uint64_t activity)
     assert_true(w->v->vmcs12.guest_activity == activity);
     assert_true(w->v->vmx.launched);
     assert_true(HW(w, GUEST_RIP) == L1_EXIT_RIP);
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), 0);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), 0);
 }
 
 #define SHUTDOWN NVIRT_VMX_ACTIVITY_SHUTDOWN
@@ -72,8 +72,8 @@ static void the_host_offers_the_states(void **state)
     assert_int_equal(nvirt_vmx_caps_offer_activity(&offer), NVIRT_OK);
     assert_int_equal(offer.misc >> 7 & 3, 3);
     assert_true(nvi_vmx_offer_is_valid(&w->caps, &offer));
-    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 1), NVIRT_ERR_STATE);
-    assert_int_equal(nvirt_vmx_slept(NULL, &w->cpu, 1), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0, 1), NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_slept(NULL, &w->cpu, 0, 1), NVIRT_ERR_NULL);
 }
 
 /* Nobody enters hardware. An L2 that runs does not sleep, and L1 does not. */
@@ -82,9 +82,9 @@ static void hardware_is_not_entered(void **state)
     struct world *w = *state;
     uint64_t ticks = 0;
 
-    assert_int_equal(nvirt_vmx_sleeps(NULL, &ticks), 0);
+    assert_int_equal(nvirt_vmx_sleeps(NULL, 0, &ticks), 0);
     assert_true(ticks == ~UINT64_C(0));
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), 0);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), 0);
     ready_to_launch(w);
     fall_asleep(w, WAIT_SIPI);
     for (uint32_t i = 0; i < 3; i++)
@@ -125,7 +125,7 @@ static void the_wait_for_a_sipi_blocks_all_else(void **state)
     assert_int_equal(hand_over(w, NVIRT_EVENT_INTERRUPT, 0x40), NVIRT_OK);
     assert_int_equal(hand_over(w, NVIRT_EVENT_INIT, 0), NVIRT_OK);
     assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), WAIT_SIPI);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), WAIT_SIPI);
     assert_int_equal(hand_over(w, NVIRT_EVENT_SIPI, 8), NVIRT_OK);
     assert_left_for(w, NVIRT_VMX_EXIT_SIPI, WAIT_SIPI);
     assert_true(HW(w, ENTRY_INTERRUPTION) == (0x80000000u | 2u << 8 | 2));
@@ -355,16 +355,53 @@ static void the_timer_ends_shutdown(void **state)
 
     ready_with_timer(w, 100);
     fall_asleep(w, SHUTDOWN);
-    (void)nvirt_vmx_sleeps(w->v, &ticks);
+    (void)nvirt_vmx_sleeps(w->v, 0, &ticks);
     assert_int_equal(ticks, 100 << 5);
-    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 40 << 5), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0, 40 << 5), NVIRT_OK);
     assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
-    (void)nvirt_vmx_sleeps(w->v, &ticks);
+    (void)nvirt_vmx_sleeps(w->v, 0, &ticks);
     assert_int_equal(ticks, 60 << 5);
-    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 1000 << 5), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0, 1000 << 5), NVIRT_OK);
     assert_left_for(w, NVIRT_VMX_EXIT_PREEMPTION_TIMER, SHUTDOWN);
     assert_true(w->v->vmcs12.guest_preemption_timer == 0);
-    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 1), NVIRT_ERR_STATE);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0, 1), NVIRT_ERR_STATE);
+    w->v->prepared = true;
+}
+
+/* [SDM 3C "VMX-Preemption Timer"]: it counts down by 1 each time bit 5 of the TSC changes. Between two
+ * values that is the same number however the time between them is told. */
+static void the_timer_counts_changes_of_its_bit(void **state)
+{
+    static const struct {
+        uint64_t since, tsc, count;
+    } parts[] = {
+        { 0x1000, 0x101f, 0 }, { 0x101f, 0x1020, 1 }, { 0x1020, 0x103f, 0 }, { 0x103f, 0x107f, 2 },
+        { 0x107f, 0x107f, 0 }, { 0x107f, 0x10a0, 2 },
+    };
+    struct world *w = *state;
+    uint64_t left = 100;
+    uint64_t ticks;
+
+    ready_with_timer(w, 100);
+    fall_asleep(w, SHUTDOWN);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, parts[i].since, parts[i].tsc), NVIRT_OK);
+        left -= parts[i].count;
+        (void)nvirt_vmx_sleeps(w->v, parts[i].tsc, &ticks);
+        assert_int_equal(ticks, (left << 5) - parts[i].tsc % 32);
+    }
+    assert_int_equal(left, 95);
+    /* A host whose counter went backwards is told, and nothing is counted. */
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0x10a0, 0x109f), NVIRT_ERR_RANGE);
+    (void)nvirt_vmx_sleeps(w->v, 0x10a0, &ticks);
+    assert_int_equal(ticks, 95 << 5);
+    /* One tick before the end it sleeps on. */
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0x10a0, 0x10a0 + ticks - 1), NVIRT_OK);
+    assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0x10a0 + ticks - 1, 0x10a0 + ticks), NVIRT_OK);
+    (void)nvirt_vmx_sleeps(w->v, 0x10a0 + ticks + 1, &ticks);
+    assert_int_equal(ticks, 0);
+    assert_left_for(w, NVIRT_VMX_EXIT_PREEMPTION_TIMER, SHUTDOWN);
     w->v->prepared = true;
 }
 
@@ -376,9 +413,9 @@ static void the_timer_does_not_end_the_wait_for_a_sipi(void **state)
 
     ready_with_timer(w, 100);
     fall_asleep(w, WAIT_SIPI);
-    (void)nvirt_vmx_sleeps(w->v, &ticks);
+    (void)nvirt_vmx_sleeps(w->v, 0, &ticks);
     assert_true(ticks == ~UINT64_C(0));
-    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 1000 << 5), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_slept(w->v, &w->cpu, 0, 1000 << 5), NVIRT_OK);
     assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
     assert_int_equal(hand_over(w, NVIRT_EVENT_SIPI, 8), NVIRT_OK);
     assert_left_for(w, NVIRT_VMX_EXIT_SIPI, WAIT_SIPI);
@@ -396,7 +433,7 @@ static void what_is_blocked_leaves_the_timer_alone(void **state)
     fall_asleep(w, SHUTDOWN);
     assert_int_equal(hand_over(w, NVIRT_EVENT_INTERRUPT, 0x40), NVIRT_OK);
     assert_int_equal(try_prepare(w), NVIRT_ERR_ASLEEP);
-    (void)nvirt_vmx_sleeps(w->v, &ticks);
+    (void)nvirt_vmx_sleeps(w->v, 0, &ticks);
     assert_int_equal(ticks, 100 << 5);
 }
 
@@ -425,12 +462,12 @@ static void a_sleeping_l2_is_saved_and_restored(void **state)
     assert_int_equal(hand_over(w, NVIRT_EVENT_SIPI, 0x21), NVIRT_OK);
     save(w, &blob);
     assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), 0);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), 0);
     w->v->offer.misc &= ~NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI;
     assert_int_equal(restore(w, &blob), NVIRT_ERR_DATA);
     w->v->offer.misc |= NVIRT_VMX_MISC_ACTIVITY_WAIT_SIPI;
     assert_int_equal(restore(w, &blob), NVIRT_OK);
-    assert_int_equal(nvirt_vmx_sleeps(w->v, NULL), WAIT_SIPI);
+    assert_int_equal(nvirt_vmx_sleeps(w->v, 0, NULL), WAIT_SIPI);
     assert_left_for(w, NVIRT_VMX_EXIT_SIPI, WAIT_SIPI);
     assert_true(w->v->vmcs12.exit_qualification == 0x21);
     w->v->prepared = true;
@@ -473,6 +510,7 @@ int main(void)
         OFFERED(a_machine_check_goes_before_an_init),
         OFFERED(no_debug_exception_pends_asleep),
         OFFERED(the_timer_ends_shutdown),
+        OFFERED(the_timer_counts_changes_of_its_bit),
         OFFERED(the_timer_does_not_end_the_wait_for_a_sipi),
         OFFERED(what_is_blocked_leaves_the_timer_alone),
         OFFERED(a_sleeping_l2_is_saved_and_restored),
