@@ -17,7 +17,7 @@ file(GLOB NVIRT_SOURCES_SVM ${NVIRT_WATCH} ${NVIRT_ROOT}/src/vmcb/*.c ${NVIRT_RO
      ${NVIRT_ROOT}/src/nested/svm_*.c)
 file(GLOB NVIRT_SOURCES_HYPERV ${NVIRT_WATCH} ${NVIRT_ROOT}/src/hv_enlight/*.c)
 if(NOT NVIRT_HYPERV)
-    list(FILTER NVIRT_SOURCES_VMX EXCLUDE REGEX "/nested/vmx_evmcs[.]c$")
+    list(FILTER NVIRT_SOURCES_VMX EXCLUDE REGEX "/nested/vmx_(evmcs|direct)[.]c$")
 endif()
 set(NVIRT_SOURCES ${NVIRT_SOURCES_COMMON})
 if(NVIRT_VMX)

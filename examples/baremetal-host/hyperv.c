@@ -19,6 +19,7 @@ static struct {
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp;
     struct nvirt_hv_slot slots[NVIRT_HV_FIFO_DEFAULT];
+    struct nvirt_hv_slot slots_l2[NVIRT_HV_FIFO_DEFAULT];
     uint64_t calls, refused;
     uint8_t xmm[NVIRT_HV_XMM_BYTES];
 } hyperv;
@@ -30,7 +31,9 @@ struct nvirt_hv_vp *hyperv_init(struct nvirt_port_vm *port, bool svm)
     if (!host.options.hyperv)
         return NULL;
     if (nvirt_hv_partition_init(&hyperv.partition, port, &hyperv.vp, 1, offer, svm) != NVIRT_OK ||
-        nvirt_hv_vp_init(&hyperv.partition, 0, hyperv.slots, NVIRT_HV_FIFO_DEFAULT) != NVIRT_OK)
+        nvirt_hv_vp_init(&hyperv.partition, 0, hyperv.slots, NVIRT_HV_FIFO_DEFAULT) != NVIRT_OK ||
+        nvirt_hv_vp_init_l2(&hyperv.partition, 0, hyperv.slots_l2, NVIRT_HV_FIFO_DEFAULT) !=
+            NVIRT_OK)
         log_fatal("Hyper-V's interface could not be made");
     hyperv.on = true;
     return &hyperv.vp;
@@ -105,4 +108,7 @@ void hyperv_print(void)
              "covered, %lu overflowed",
              hyperv.calls, hyperv.refused, stats.queued, stats.drained, stats.purged,
              stats.overflowed);
+    nvirt_hv_l2_stats(&hyperv.vp, &stats);
+    log_line("Hyper-V: flushes of L2: %lu queued, %lu drained, %lu covered, %lu overflowed",
+             stats.queued, stats.drained, stats.purged, stats.overflowed);
 }

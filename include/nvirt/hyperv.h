@@ -9,7 +9,7 @@
  * The flush queue: a guest asks by one hypercall for a flush of linear addresses on many of its
  * virtual processors. The CPU that takes the hypercall leaves the request in the queue of each
  * target, kicks those that run, and is done; each target takes out what waits for it when it next
- * enters. There is one queue per vCPU.
+ * enters. There is one queue per vCPU for L1, and one for the L2s whose flushes L1 leaves to nvirt.
  */
 #ifndef NVIRT_HYPERV_H
 #define NVIRT_HYPERV_H
@@ -173,19 +173,38 @@ void nvirt_hv_flush_due(struct nvirt_hv_fifo *fifo, struct nvirt_tlb *tlb,
                                              tables is flushed by hypercalls only. */
 #define NVIRT_HV_OFFER_EVMCS 64u        /**< VMX: enlightened VMCSs, version 1. What a VMCS has that
                                              they have no field for is not offered to L1 then. */
+#define NVIRT_HV_OFFER_DIRECT_FLUSH 128u /**< With FLUSH, and EVMCS: flush hypercalls of L2 are
+                                              carried out without L1, where L1 wants it so. */
 /** @} */
 /** Every bit of an offer. */
-#define NVIRT_HV_OFFER_ALL 127u
+#define NVIRT_HV_OFFER_ALL 255u
 /** Those that there are on AMD's CPUs. */
-#define NVIRT_HV_OFFER_SVM (NVIRT_HV_OFFER_ALL & ~NVIRT_HV_OFFER_EVMCS)
+#define NVIRT_HV_OFFER_SVM                                                                         \
+    (NVIRT_HV_OFFER_ALL & ~(NVIRT_HV_OFFER_EVMCS | NVIRT_HV_OFFER_DIRECT_FLUSH))
 /** Those that there are on Intel's CPUs. */
 #define NVIRT_HV_OFFER_VMX (NVIRT_HV_OFFER_ALL & ~NVIRT_HV_OFFER_NPT_TLB)
 /** Most virtual processors of one partition: 64 banks of 64. */
 #define NVIRT_HV_MAX_VPS 4096u
 
+struct nvirt_hv_partition;
+
+/** L2s of one processor of L1's whose flushes L1 leaves to nvirt. Members are nvirt's. */
+struct nvirt_hv_direct {
+    struct nvirt_hv_fifo fifo; /**< Flushes that wait, of what has run under @c tag. */
+    uint64_t who;              /**< Which VP of L1's ran last: its number, and whether that is to be
+                                    believed; atomic. */
+    uint64_t vm;               /**< Of which VM of L1's; atomic. */
+    uint32_t tag;              /**< The hardware tag it ran under. */
+    bool active;               /**< L2, while it is active, is one of those. */
+    uint64_t assist_page;      /**< Its partition assist page. */
+    uint64_t calls;            /**< Hypercalls of L2 carried out; atomic. */
+};
+
 /** One virtual processor of L1, as Hyper-V's interface knows it. Members are nvirt's. */
 struct nvirt_hv_vp {
     struct nvirt_hv_fifo fifo; /**< Flushes of L1 that wait. */
+    struct nvirt_hv_direct direct; /**< Flushes of its L2. */
+    struct nvirt_hv_partition *partition; /**< Whose it is. */
     uint64_t nested_flush;     /**< Second-stage flushes that wait: 0, one table, or all; atomic. */
     uint64_t assist_page;      /**< HV_X64_MSR_VP_ASSIST_PAGE. */
     uint32_t index;            /**< Its number in the partition. */
@@ -214,8 +233,8 @@ struct nvirt_hv_partition {
  * @param offer NVIRT_HV_OFFER_*.
  * @param svm whether L1 is on AMD's CPUs.
  * @return NVIRT_OK; NVIRT_ERR_NULL (partition or vps); NVIRT_ERR_RANGE (vp_count; an offer that
- *         there is not, or not for this vendor, or NPT_TLB without NESTED_FLUSH, or on VMX
- *         MSR_BITMAP without EVMCS).
+ *         there is not, or not for this vendor, or NPT_TLB without NESTED_FLUSH, DIRECT_FLUSH
+ *         without FLUSH, or on VMX MSR_BITMAP or DIRECT_FLUSH without EVMCS).
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_hv_partition_init(struct nvirt_hv_partition *partition,
                                                           struct nvirt_port_vm *port,
@@ -234,6 +253,27 @@ NVIRT_NODISCARD enum nvirt_status nvirt_hv_partition_init(struct nvirt_hv_partit
 NVIRT_NODISCARD enum nvirt_status nvirt_hv_vp_init(struct nvirt_hv_partition *partition,
                                                    uint32_t index, struct nvirt_hv_slot *slots,
                                                    uint32_t capacity);
+
+/**
+ * Gives a processor the queue for its L2s, which it needs where DIRECT_FLUSH is offered. To be
+ * called for each before L1 runs.
+ * @param partition the partition.
+ * @param index the processor.
+ * @param slots @p capacity of them, memory of the caller's, to live as long as the partition; not
+ *        those of nvirt_hv_vp_init().
+ * @param capacity as for nvirt_hv_fifo_init().
+ * @return as nvirt_hv_vp_init().
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_hv_vp_init_l2(struct nvirt_hv_partition *partition,
+                                                      uint32_t index, struct nvirt_hv_slot *slots,
+                                                      uint32_t capacity);
+
+/**
+ * Counts of the queue for the L2s of a processor, as nvirt_hv_fifo_stats().
+ * @param vp the processor.
+ * @param stats where they go.
+ */
+void nvirt_hv_l2_stats(const struct nvirt_hv_vp *vp, struct nvirt_hv_fifo_stats *stats);
 
 /** What CPUID gives. */
 struct nvirt_hv_cpuid {
@@ -316,7 +356,9 @@ enum nvirt_hv_outcome {
 
 /**
  * A hypercall of L1: VMCALL on Intel's, VMMCALL on AMD's CPUs. The flushes it asks for wait in
- * the processors' queues, and nvirt_port_kick() was called for each when this returns.
+ * the processors' queues, and nvirt_port_kick() was called for each when this returns. They are
+ * done when each of these has left its guest, if it was in it: a host that runs several at once
+ * waits for that before it lets the caller go on [TLFS "Virtual MMU"].
  * @param partition the partition.
  * @param caller who makes it.
  * @param gprs its registers, RAX among them; the result is written there [TLFS "Hypercall

@@ -216,8 +216,9 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_l1_wrmsr(struct nvirt_port_vm *vm,
 /**
  * Makes the CPU that runs vCPU @p vcpu_index leave its guest soon and come back through the
  * prepare call, where pending flushes are carried out. Does not wait. Harmless when none runs it.
- * Called by nvirt_vm_change_begin() only, for each vCPU whose L2s may have used the memory: the host
- * notes for whom to wait.
+ * Called by nvirt_vm_change_begin(), for each vCPU whose L2s may have used the memory, and for the
+ * targets of a flush hypercall of L1's or L2's (<nvirt/hyperv.h>): the host notes for whom to wait,
+ * there before the change, here before the vCPU that made the call enters its guest again.
  * @param vm the VM.
  * @param vcpu_index the index that the vCPU was configured with.
  */

@@ -84,7 +84,11 @@ enum nvirt_state_class {
     NVIRT_STATE_ITEM_ROW(ENLIGHTENED_VMCS, "l1gpa of the enlightened VMCS that is current "        \
                                            "instead; all ones: none")                              \
     NVIRT_STATE_ITEM_ROW(ENLIGHTENMENTS, "its enlightenments control; 0 without")                  \
-    NVIRT_STATE_ITEM_ROW(SIPI, "a SIPI waits for an L2 that waits for it: bit 8, vector in bits 7:0")
+    NVIRT_STATE_ITEM_ROW(SIPI, "a SIPI waits for an L2 that waits for it: bit 8, vector in bits 7:0") \
+    NVIRT_STATE_ITEM_ROW(DIRECT, "flag: flush hypercalls of the active L2 are nvirt's")            \
+    NVIRT_STATE_ITEM_ROW(DIRECT_VM, "VmId of it; 0 without")                                       \
+    NVIRT_STATE_ITEM_ROW(DIRECT_VP, "VpId of it; 0 without")                                       \
+    NVIRT_STATE_ITEM_ROW(DIRECT_ASSIST, "l1gpa of its partition assist page; 0 without")
 
 /** Items of SVM: (NAME, what the value is). Flags are 0 or 1. */
 #define NVIRT_STATE_SVM_ITEMS(NVIRT_STATE_ITEM_ROW)                                                \

@@ -397,7 +397,15 @@ enum nvirt_tlb_request {
 void nvirt_tlb_request(struct nvirt_tlb *tlb, uint32_t level, enum nvirt_tlb_request kind);
 
 /**
- * The same from any CPU at any time: taken in by the next nvirt_tlb_due(). The caller makes the
+ * All linear translations of one hardware tag of L2's, before anything next runs under it.
+ * @param tlb the engine, on the vCPU's own CPU.
+ * @param tag02 as nvirt_tlb_vmx_enter_l2() or nvirt_tlb_svm_enter_l2() gave it; one that is not of
+ *        this engine names nothing.
+ */
+void nvirt_tlb_request_tag(struct nvirt_tlb *tlb, uint32_t tag02);
+
+/**
+ * nvirt_tlb_request() from any CPU at any time: taken in by the next nvirt_tlb_due(). The caller makes the
  * vCPU come through there (nvirt_port_kick()); nothing here waits. As L2 may have been left or
  * changed by then, level 2 means all L2s of the vCPU.
  * @param tlb the engine.

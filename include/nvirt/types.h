@@ -185,7 +185,9 @@ struct nvirt_gprs {
     NVIRT_COUNTER(shadow_dropped, "second-stage entries dropped because the host changed memory")  \
     NVIRT_COUNTER(maps_clean, "MSR maps of L1 not read, because it said that they are unchanged")  \
     NVIRT_COUNTER(enlightened_entries, "VMLAUNCH and VMRESUME with an enlightened VMCS")           \
-    NVIRT_COUNTER(groups_clean, "groups of its fields not read, because L1 said the same of them")
+    NVIRT_COUNTER(groups_clean, "groups of its fields not read, because L1 said the same of them") \
+    NVIRT_COUNTER(direct_flushes, "flush hypercalls of L2 carried out without L1")                 \
+    NVIRT_COUNTER(direct_traps, "of these, told to L1 afterwards because it had locked the TLB")
 
 /** Counters of one vCPU; read them only while no other CPU is inside a call on that vCPU. */
 struct nvirt_stats {

@@ -7,7 +7,11 @@
  * Which address space a flush of linear addresses names is not looked at: a TLB is tagged with
  * more than that, and a flush of all address spaces is one of each. Lists longer than the flush
  * engine flushes one by one are not read at all: they become one flush.
+ *
+ * A call of L2's differs in three things: its processors are those of a VM of L1's, its input lies
+ * where L1's nested tables say, and it is L1's unless it flushes linear addresses.
  */
+#include "hv_enlight/direct.h"
 #include "hv_enlight/hv_internal.h"
 
 #define BANKS 64u
@@ -65,9 +69,12 @@ struct call {
     bool fast;
     uint32_t variable;   /* qwords of the header's variable part, up to 1023 */
     uint32_t reps, next; /* elements, and the first that is not done */
-    uint64_t input;      /* address of the input, where it is in memory */
+    uint64_t input;      /* address of the input, where it is in memory, as the caller has it */
+    nvirt_l1gpa place;   /* and as L1 has it */
     uint8_t block[XMM_BLOCK]; /* or the input */
     uint32_t block_bytes;
+    bool from_l2;        /* The caller is a processor of VM vm of L1's, not of L1. */
+    uint64_t vm;
 };
 
 static enum nvirt_hv_status take_apart(uint64_t control, uint32_t offer, struct call *call)
@@ -125,8 +132,8 @@ static enum nvirt_hv_status read_input(const struct nvirt_hv_partition *partitio
     if (bytes == 0) {
         return NVIRT_HV_SUCCESS;
     }
-    return nvirt_port_l1_read(partition->port, nvirt_l1gpa_make(call->input + at), to, bytes) ==
-                   NVIRT_OK
+    return nvirt_port_l1_read(partition->port, nvirt_l1gpa_make(call->place.value + at), to,
+                              bytes) == NVIRT_OK
                ? NVIRT_HV_SUCCESS
                : NVIRT_HV_INVALID_ALIGNMENT;
 }
@@ -138,9 +145,12 @@ struct vp_set {
     uint64_t bank[BANKS];
 };
 
+/* A VM of L1's may number its processors as it likes: those beyond the banks are in no set. */
 static bool is_in(const struct vp_set *set, uint32_t vp)
 {
-    return set->all || (set->bank[vp / BANK_VPS % BANKS] >> (vp % BANK_VPS) & 1u) != 0;
+    return set->all ||
+           (vp < BANKS * BANK_VPS &&
+            (set->bank[vp / BANK_VPS % BANKS] >> (vp % BANK_VPS) & 1u) != 0);
 }
 
 static uint32_t bits_set(uint64_t word)
@@ -230,19 +240,43 @@ static enum nvirt_hv_status read_list(const struct nvirt_hv_partition *partition
     return status;
 }
 
-static void put_into(struct nvirt_hv_partition *partition, const struct vp_set *set,
-                     const struct wanted *wanted)
+/* The queue that the call is about at processor @p vp of L1's; null where it is about none. */
+static struct nvirt_hv_fifo *queue_of(const struct call *call, const struct vp_set *set,
+                                      struct nvirt_hv_vp *vp)
+{
+    uint32_t number = vp->index;
+    bool is_about = true;
+
+    if (call->from_l2) {
+        /* While another comes to run there, it may be one that is meant. */
+        switch (nvi_hv_direct_who(&vp->direct, call->vm, &number)) {
+        case NVI_HV_WHO_CHANGING:
+            break;
+        case NVI_HV_WHO_THIS_VM:
+            is_about = is_in(set, number);
+            break;
+        case NVI_HV_WHO_OTHER:
+            is_about = false;
+            break;
+        }
+        return is_about ? &vp->direct.fifo : NULL;
+    }
+    return is_in(set, number) && vp->fifo.slot != NULL ? &vp->fifo : NULL;
+}
+
+static void put_into(struct nvirt_hv_partition *partition, const struct call *call,
+                     const struct vp_set *set, const struct wanted *wanted)
 {
     for (uint32_t i = 0; i < partition->vp_count; i++) {
-        struct nvirt_hv_vp *vp = &partition->vp[i];
+        struct nvirt_hv_fifo *fifo = queue_of(call, set, &partition->vp[i]);
 
-        if (!is_in(set, i) || vp->fifo.slot == NULL) {
+        if (fifo == NULL) {
             continue;
         }
         if (wanted->all) {
-            nvirt_hv_fifo_put_all(&vp->fifo, wanted->not_global);
+            nvirt_hv_fifo_put_all(fifo, wanted->not_global);
         } else {
-            (void)nvirt_hv_fifo_put(&vp->fifo, wanted->entry, wanted->count);
+            (void)nvirt_hv_fifo_put(fifo, wanted->entry, wanted->count);
         }
         nvirt_port_kick(partition->port, i);
     }
@@ -264,7 +298,7 @@ static enum nvirt_hv_status flush_linear(struct nvirt_hv_partition *partition,
         status = read_list(partition, call, &wanted);
     }
     if (status == NVIRT_HV_SUCCESS) {
-        put_into(partition, &set, &wanted);
+        put_into(partition, call, &set, &wanted);
     }
     return status;
 }
@@ -321,6 +355,9 @@ static uint64_t read_registers(const struct nvirt_hv_partition *partition,
     block[0] = caller->is_64bit ? gprs->r[NVIRT_RDX] : pair(gprs, NVIRT_RBX, NVIRT_RCX);
     block[1] = caller->is_64bit ? gprs->r[NVIRT_R8] : pair(gprs, NVIRT_RDI, NVIRT_RSI);
     call->input = block[0];
+    call->place = nvirt_l1gpa_make(block[0]);
+    call->from_l2 = false;
+    call->vm = 0;
     __builtin_memcpy(call->block, block, FAST_BYTES);
     call->block_bytes = FAST_BYTES;
     if ((partition->offer & NVIRT_HV_OFFER_XMM) != 0 && caller->xmm != NULL) {
@@ -357,6 +394,22 @@ static enum nvirt_hv_status carry_out(struct nvirt_hv_partition *partition, cons
                               : flush_linear(partition, call, header);
 }
 
+/* Carries out a call taken apart, or does not, and writes the result. */
+static enum nvirt_hv_status finish(struct nvirt_hv_partition *partition,
+                                   const struct nvirt_hv_caller *caller, const struct call *call,
+                                   enum nvirt_hv_status status, struct nvirt_gprs *gprs)
+{
+    uint64_t reps = 0;
+
+    if (status == NVIRT_HV_SUCCESS) {
+        status = carry_out(partition, call);
+        /* All elements or, where something is wrong, none more than were done before. */
+        reps = status == NVIRT_HV_SUCCESS ? call->reps : call->next;
+    }
+    write_result(caller, (uint64_t)status | reps << 32, gprs);
+    return status;
+}
+
 enum nvirt_hv_outcome nvirt_hv_hypercall(struct nvirt_hv_partition *partition,
                                          const struct nvirt_hv_caller *caller,
                                          struct nvirt_gprs *gprs)
@@ -364,18 +417,60 @@ enum nvirt_hv_outcome nvirt_hv_hypercall(struct nvirt_hv_partition *partition,
     struct call call;
     uint64_t control;
     enum nvirt_hv_status status;
-    uint64_t reps = 0;
 
     if (!nvi_hv_is_established(partition) || !caller->protected_mode || caller->cpl != 0) {
         return NVIRT_HV_UD;
     }
     control = read_registers(partition, caller, gprs, &call);
     status = take_apart(control, partition->offer, &call);
-    if (status == NVIRT_HV_SUCCESS) {
-        status = carry_out(partition, &call);
-        /* All elements or, where something is wrong, none more than were done before. */
-        reps = status == NVIRT_HV_SUCCESS ? call.reps : call.next;
-    }
-    write_result(caller, (uint64_t)status | reps << 32, gprs);
+    (void)finish(partition, caller, &call, status, gprs);
     return NVIRT_HV_DONE;
+}
+
+/* ---- calls of L2 ---- */
+
+enum nvi_hv_direct_kind nvi_hv_direct_look(const struct nvirt_hv_vp *vp,
+                                           const struct nvirt_hv_caller *caller,
+                                           const struct nvirt_gprs *gprs, nvirt_l2gpa *input)
+{
+    const struct nvirt_hv_partition *partition = vp->partition;
+    struct call call;
+    uint64_t control;
+    enum nvirt_hv_status status;
+
+    if (!caller->protected_mode || caller->cpl != 0) {
+        return NVI_HV_DIRECT_NONE;
+    }
+    control = read_registers(partition, caller, gprs, &call);
+    status = take_apart(control, partition->offer, &call);
+    if (call.kind == NULL || call.kind->nested) {
+        return NVI_HV_DIRECT_NONE;
+    }
+    if (status != NVIRT_HV_SUCCESS) {
+        return NVI_HV_DIRECT_REGISTERS;
+    }
+    if (call.fast) {
+        return input_bytes(&call) <= FAST_BYTES  ? NVI_HV_DIRECT_REGISTERS
+               : input_bytes(&call) <= XMM_BLOCK ? NVI_HV_DIRECT_XMM
+                                                 : NVI_HV_DIRECT_REGISTERS;
+    }
+    *input = nvirt_l2gpa_make(call.input);
+    return check_place(&call) == NVIRT_HV_SUCCESS ? NVI_HV_DIRECT_MEMORY : NVI_HV_DIRECT_REGISTERS;
+}
+
+enum nvirt_hv_status nvi_hv_direct_call(struct nvirt_hv_vp *vp,
+                                        const struct nvirt_hv_caller *caller, nvirt_l1gpa input,
+                                        struct nvirt_gprs *gprs)
+{
+    struct nvirt_hv_partition *partition = vp->partition;
+    struct call call;
+    uint64_t control = read_registers(partition, caller, gprs, &call);
+    enum nvirt_hv_status status = take_apart(control, partition->offer, &call);
+
+    call.place = input;
+    call.from_l2 = true;
+    call.vm = nvi_hv_direct_vm(&vp->direct);
+    /* What the caller's guest stored is visible before it is asked who runs where (direct.c). */
+    nvi_hv_direct_begin(&vp->direct);
+    return finish(partition, caller, &call, status, gprs);
 }

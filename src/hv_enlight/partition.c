@@ -19,6 +19,7 @@
 #define HINT_EX_SETS (1u << 11)
 #define HINT_EVMCS (1u << 14)
 #define NESTED_EVMCS_1 UINT32_C(0x0101) /* Enlightened VMCSs: versions 1 to 1. */
+#define NESTED_DIRECT_FLUSH (1u << 17)
 #define NESTED_GUEST_FLUSH (1u << 18)
 #define NESTED_MSR_BITMAP (1u << 19)
 #define NESTED_NPT_TLB (1u << 22)
@@ -35,10 +36,12 @@ static bool is_offer_valid(uint32_t offer, bool svm)
 {
     bool npt_tlb = (offer & NVIRT_HV_OFFER_NPT_TLB) != 0;
     bool msr_bitmap = (offer & NVIRT_HV_OFFER_MSR_BITMAP) != 0;
+    bool direct = (offer & NVIRT_HV_OFFER_DIRECT_FLUSH) != 0;
 
     return (offer & ~(svm ? NVIRT_HV_OFFER_SVM : NVIRT_HV_OFFER_VMX)) == 0 &&
            (!npt_tlb || (offer & NVIRT_HV_OFFER_NESTED_FLUSH) != 0) &&
-           (!msr_bitmap || svm || (offer & NVIRT_HV_OFFER_EVMCS) != 0);
+           (!direct || (offer & NVIRT_HV_OFFER_FLUSH) != 0) &&
+           ((!msr_bitmap && !direct) || svm || (offer & NVIRT_HV_OFFER_EVMCS) != 0);
 }
 
 enum nvirt_status nvirt_hv_partition_init(struct nvirt_hv_partition *partition,
@@ -61,6 +64,7 @@ enum nvirt_status nvirt_hv_partition_init(struct nvirt_hv_partition *partition,
     for (uint32_t i = 0; i < vp_count; i++) {
         vps[i].index = i;
         vps[i].offer = offer;
+        vps[i].partition = partition;
     }
     return NVIRT_OK;
 }
@@ -77,6 +81,23 @@ enum nvirt_status nvirt_hv_vp_init(struct nvirt_hv_partition *partition, uint32_
     return nvirt_hv_fifo_init(&partition->vp[index].fifo, slots, capacity);
 }
 
+enum nvirt_status nvirt_hv_vp_init_l2(struct nvirt_hv_partition *partition, uint32_t index,
+                                      struct nvirt_hv_slot *slots, uint32_t capacity)
+{
+    if (partition == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (index >= partition->vp_count) {
+        return NVIRT_ERR_RANGE;
+    }
+    return nvirt_hv_fifo_init(&partition->vp[index].direct.fifo, slots, capacity);
+}
+
+void nvirt_hv_l2_stats(const struct nvirt_hv_vp *vp, struct nvirt_hv_fifo_stats *stats)
+{
+    nvirt_hv_fifo_stats(&vp->direct.fifo, stats);
+}
+
 /* ---- CPUID ---- */
 
 static bool offers(const struct nvirt_hv_partition *partition, uint32_t what)
@@ -91,7 +112,8 @@ static uint32_t if_offered(const struct nvirt_hv_partition *partition, uint32_t 
 
 static uint32_t nested_features(const struct nvirt_hv_partition *partition)
 {
-    return if_offered(partition, NVIRT_HV_OFFER_NESTED_FLUSH, NESTED_GUEST_FLUSH) |
+    return if_offered(partition, NVIRT_HV_OFFER_DIRECT_FLUSH, NESTED_DIRECT_FLUSH) |
+           if_offered(partition, NVIRT_HV_OFFER_NESTED_FLUSH, NESTED_GUEST_FLUSH) |
            if_offered(partition, NVIRT_HV_OFFER_MSR_BITMAP, NESTED_MSR_BITMAP) |
            if_offered(partition, NVIRT_HV_OFFER_EVMCS, NESTED_EVMCS_1) |
            if_offered(partition, NVIRT_HV_OFFER_NPT_TLB, NESTED_NPT_TLB);

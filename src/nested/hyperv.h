@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the vCPU objects of both vendors meet Hyper-V's interface: flushes that L1's processors
- * asked for are taken in before an entry. In a build without it there is nothing to take.
+ * Where the vCPU objects of both vendors meet Hyper-V's interface: flushes that processors of L1's,
+ * or of its L2s, asked for are taken in before an entry. In a build without it there is nothing to
+ * take.
  */
 #ifndef NVI_NESTED_HYPERV_H
 #define NVI_NESTED_HYPERV_H
 
+#include "hv_enlight/direct.h"
 #include "mmu/mmu.h"
 
 #include <nvirt/hyperv.h>
@@ -35,13 +37,16 @@ static inline uint32_t nvi_hv_vmcb_enlightenments(const struct nvirt_hv_vp *vp, 
 /** Whether the build has what @p vp stands for. */
 static inline bool nvi_hv_is_possible(const struct nvirt_hv_vp *vp)
 {
-    return vp == NULL || vp->fifo.slot != NULL;
+    return vp == NULL ||
+           (vp->fifo.slot != NULL && ((vp->offer & NVIRT_HV_OFFER_DIRECT_FLUSH) == 0 ||
+                                      vp->direct.fifo.slot != NULL));
 }
 
 /** Whether flushes of linear addresses wait for @p level. */
 static inline bool nvi_hv_waits(const struct nvirt_hv_vp *vp, uint32_t level)
 {
-    return vp != NULL && level == 1 && nvirt_hv_fifo_waits(&vp->fifo);
+    return vp != NULL && (level == 1 ? nvirt_hv_fifo_waits(&vp->fifo)
+                                     : vp->direct.active && nvirt_hv_fifo_waits(&vp->direct.fifo));
 }
 
 /** nvirt_tlb_due(), with what waits for the level. Pages are flushed one by one where every
@@ -50,10 +55,16 @@ static inline void nvi_hv_due(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb,
                               const struct nvirt_tlb_entry *entry, struct nvirt_flush_set *due)
 {
     if (nvi_hv_waits(vp, entry->level)) {
-        nvirt_hv_flush_due(&vp->fifo, tlb, entry, 48, due);
+        nvirt_hv_flush_due(entry->level == 1 ? &vp->fifo : &vp->direct.fifo, tlb, entry, 48, due);
     } else {
         nvirt_tlb_due(tlb, entry, due);
     }
+}
+
+/** Nothing is known of the processor's L2s any more. */
+static inline void nvi_hv_forget_l2(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb)
+{
+    nvi_hv_direct_leave(vp, tlb);
 }
 
 /** Makes tables stale that L1 wants flushed. To be called before an entry of L2 finds its root
@@ -95,6 +106,12 @@ static inline void nvi_hv_due(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb,
 {
     (void)vp;
     nvirt_tlb_due(tlb, entry, due);
+}
+
+static inline void nvi_hv_forget_l2(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb)
+{
+    (void)vp;
+    (void)tlb;
 }
 
 static inline void nvi_hv_take_nested(struct nvirt_hv_vp *vp, struct nvi_mmu *mmu)

@@ -6,8 +6,7 @@
  *
  * [SDM 3C "VM Entries"]
  */
-#include "nested/vmx_internal.h"
-
+#include "nested/vmx_evmcs.h"
 
 /* ---- pages that vmcs12 names ---- */
 
@@ -256,6 +255,9 @@ void nvi_vmx_bind_tag(struct nvirt_vmx_vcpu *v)
 {
     v->vpid12_enabled = (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_VPID) != 0;
     v->vpid02 = nvirt_tlb_vmx_enter_l2(&v->tlb, v->vpid12_enabled, (uint16_t)v->vmcs12.vpid);
+    if (nvi_vmx_direct_is_offered(v)) {
+        nvi_vmx_direct_enter(v);
+    }
 }
 
 enum nvirt_status nvi_vmx_change_root(struct nvirt_vmx_vcpu *v)

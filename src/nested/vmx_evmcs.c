@@ -19,6 +19,7 @@
 #define ASSIST_NESTED 32u
 #define ASSIST_ENLIGHTEN 40u
 #define ASSIST_ENABLED UINT64_C(1)
+#define ASSIST_DIRECT_HYPERCALL UINT64_C(1) /* NestedEnlightenmentsControl.Features */
 
 struct assist {
     uint64_t control;
@@ -36,6 +37,9 @@ NVIRT_STATIC_ASSERT(sizeof(struct assist) == 24 &&
 #define AT_CLEAN 0x338u
 #define AT_CONTROL 0x344u
 #define CONTROL_MSR_BITMAP (1u << 1)
+#define AT_VP_ID 0x348u
+#define AT_VM_ID 0x350u
+#define AT_PARTITION_ASSIST 0x358u
 
 /** The clean fields: (NAME, bit). */
 #define CLEAN_GROUPS(X)                                                                            \
@@ -161,6 +165,7 @@ static enum nvi_evmcs_choice choose(struct nvirt_vmx_vcpu *v)
     struct assist assist;
 
     v->bitmap_clean = false;
+    v->evmcs_direct = false;
     if (!read_assist(v, &assist) || assist.enlighten == 0) {
         if (v->vmx.enlightened != NVI_NO_VMCS) {
             nvi_vmcs12_park(v);
@@ -174,6 +179,8 @@ static enum nvi_evmcs_choice choose(struct nvirt_vmx_vcpu *v)
     if (assist.vmcs != v->vmx.enlightened) {
         nvi_vmcs12_load_enlightened(v, assist.vmcs);
     }
+    v->evmcs_direct =
+        nvi_vmx_direct_is_offered(v) && (assist.control & ASSIST_DIRECT_HYPERCALL) != 0;
     return NVI_EVMCS_CURRENT;
 }
 
@@ -232,6 +239,28 @@ static bool is_bitmap_clean(const struct nvirt_vmx_vcpu *v, uint32_t clean)
            (pair->changed & (NVI_GROUP(CONTROLS) | NVI_GROUP(POINTERS))) == 0;
 }
 
+/*
+ * The enlightenments' own fields. An L1 that leaves flushes to nvirt has them read at each entry,
+ * whatever it calls clean: Linux numbers its VPs in a field that it has called clean just before.
+ */
+static void take_enlightenments(struct nvirt_vmx_vcpu *v, const volatile uint8_t *page,
+                                uint32_t clean)
+{
+    struct nvi_pair *pair = v->now;
+
+    if (!v->evmcs_direct && (clean & CLEAN_CONTROL) != 0) {
+        return;
+    }
+    pair->enlightenments = (uint32_t)peek(page, AT_CONTROL, 4);
+    v->stats.bytes_read += 4;
+    if (v->evmcs_direct) {
+        pair->who.vp = (uint32_t)peek(page, AT_VP_ID, 4);
+        pair->who.vm = peek(page, AT_VM_ID, 8);
+        pair->who.assist_page = peek(page, AT_PARTITION_ASSIST, 8);
+        v->stats.bytes_read += 20;
+    }
+}
+
 /* @return false when there is no memory: nothing was read. */
 static bool load(struct nvirt_vmx_vcpu *v, bool launch)
 {
@@ -244,10 +273,7 @@ static bool load(struct nvirt_vmx_vcpu *v, bool launch)
     clean = launch || !v->vmx.launched ? 0 : (uint32_t)peek(page, AT_CLEAN, 4);
     v->stats.bytes_read += 4;
     take_unclean(v, page, clean);
-    if ((clean & CLEAN_CONTROL) == 0) {
-        v->now->enlightenments = (uint32_t)peek(page, AT_CONTROL, 4);
-        v->stats.bytes_read += 4;
-    }
+    take_enlightenments(v, page, clean);
     v->bitmap_clean = is_bitmap_clean(v, clean);
     v->stats.enlightened_entries++;
     return true;

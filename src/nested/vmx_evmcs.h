@@ -16,6 +16,9 @@ enum nvi_evmcs_choice {
     NVI_EVMCS_REFUSED  /**< One that L1 names and that is none; none is current now. */
 };
 
+/** Of the enlightenments control: flush hypercalls of L2 are nvirt's. */
+#define NVI_EVMCS_CONTROL_DIRECT (1u << 0)
+
 #ifdef NVIRT_HYPERV
 
 /** Whether L1 may use enlightened VMCSs. */
@@ -24,6 +27,16 @@ static inline bool nvi_evmcs_is_offered(const struct nvirt_vmx_vcpu *v)
     return v->hv != NULL && (v->hv->offer & NVIRT_HV_OFFER_EVMCS) != 0;
 }
 
+/** Whether L1 may leave flush hypercalls of its L2s to nvirt. */
+static inline bool nvi_vmx_direct_is_offered(const struct nvirt_vmx_vcpu *v)
+{
+    return v->hv != NULL && (v->hv->offer & NVIRT_HV_OFFER_DIRECT_FLUSH) != 0;
+}
+
+/** L1 enters an L2 whose tag is bound: says who it is, where it is such a one. */
+void nvi_vmx_direct_enter(struct nvirt_vmx_vcpu *v);
+/** VMCALL of L2. @return false when it is L1's: nothing has happened then. */
+bool nvi_vmx_direct_vmcall(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs);
 /** Whether L1 has said that it uses them: what it names to VMCLEAR is taken for one. */
 bool nvi_evmcs_is_enabled(struct nvirt_vmx_vcpu *v);
 /**
@@ -43,6 +56,24 @@ NVIRT_COLD void nvi_evmcs_store_error(struct nvirt_vmx_vcpu *v);
 NVIRT_COLD void nvi_evmcs_narrow(struct nvirt_vmx_caps *offer);
 
 #else
+
+static inline bool nvi_vmx_direct_is_offered(const struct nvirt_vmx_vcpu *v)
+{
+    (void)v;
+    return false;
+}
+
+static inline void nvi_vmx_direct_enter(struct nvirt_vmx_vcpu *v)
+{
+    (void)v;
+}
+
+static inline bool nvi_vmx_direct_vmcall(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
+{
+    (void)v;
+    (void)gprs;
+    return false;
+}
 
 static inline bool nvi_evmcs_is_offered(const struct nvirt_vmx_vcpu *v)
 {

@@ -5,7 +5,7 @@
  *
  * [SDM 3C "VM Exits", "VMX Non-Root Operation"]
  */
-#include "nested/vmx_internal.h"
+#include "nested/vmx_evmcs.h"
 
 static uint32_t interruption_of(struct nvirt_vmx_vcpu *v, uint32_t basic)
 {
@@ -249,6 +249,9 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         return v->error;
     }
     if (basic == NVIRT_VMX_EXIT_VMFUNC && nvi_vmx_vmfunc(v, gprs)) {
+        return v->error;
+    }
+    if (basic == NVIRT_VMX_EXIT_VMCALL && nvi_vmx_direct_vmcall(v, gprs)) {
         return v->error;
     }
     if (is_l1s(v, gprs, basic, &owner)) {

@@ -161,6 +161,7 @@ static void vmxoff(struct nvirt_vmx_vcpu *v)
     nvi_vmx_unpin_all(v);
     v->vmx.on = false;
     nvirt_tlb_forget(&v->tlb);
+    nvi_hv_forget_l2(v->hv, &v->tlb);
     nvi_mmu_invalidate_all(&v->mmu);
     nvi_vmx_succeed(v);
 }

@@ -585,6 +585,7 @@ enum nvirt_status nvirt_vmx_reset(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
     __builtin_memset(&vcpu->pending, 0, sizeof vcpu->pending);
     NVI_SET01(vcpu, ENTRY_INTERRUPTION, 0);
     nvirt_tlb_forget(&vcpu->tlb);
+    nvi_hv_forget_l2(vcpu->hv, &vcpu->tlb);
     nvi_mmu_drop_all(&vcpu->mmu);
     return vcpu->error;
 }

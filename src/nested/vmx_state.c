@@ -86,6 +86,18 @@ static uint64_t exception_word(const struct nvi_exception *exception)
            (uint64_t)exception->error_code << EXCEPTION_ERROR_SHIFT;
 }
 
+/* Of an L2 that is active, and whose flushes are nvirt's: any other is asked for it when it is
+ * entered. */
+static void save_who(struct nvirt_vmx_vcpu *v, struct nvi_rows_out *out)
+{
+    bool direct = v->level == 2 && nvi_vmx_direct_is_offered(v) && v->hv->direct.active;
+
+    put_item(out, NVIRT_STATE_VMX_DIRECT, direct);
+    put_item(out, NVIRT_STATE_VMX_DIRECT_VM, direct ? v->now->who.vm : 0);
+    put_item(out, NVIRT_STATE_VMX_DIRECT_VP, direct ? v->now->who.vp : 0);
+    put_item(out, NVIRT_STATE_VMX_DIRECT_ASSIST, direct ? v->now->who.assist_page : 0);
+}
+
 static void save_items(struct nvirt_vmx_vcpu *v, struct nvi_rows_out *out)
 {
     const struct nvi_pending *pending = &v->pending;
@@ -115,6 +127,7 @@ static void save_items(struct nvirt_vmx_vcpu *v, struct nvi_rows_out *out)
              v->vmx.enlightened != NVI_NO_VMCS ? v->now->enlightenments : 0);
     put_item(out, NVIRT_STATE_VMX_SIPI,
              pending->sipi ? INTERRUPT_WAITS | pending->sipi_vector : 0);
+    save_who(v, out);
 }
 
 static void save_vmcs12(const struct nvirt_vmx_vcpu *v, struct nvi_rows_out *out)
@@ -176,7 +189,7 @@ static bool flags_are_valid(const struct items *items)
                                      NVIRT_STATE_VMX_ENTRY_PENDING, NVIRT_STATE_VMX_SHUTDOWN,
                                      NVIRT_STATE_VMX_BARRIER,       NVIRT_STATE_VMX_NMI,
                                      NVIRT_STATE_VMX_INIT,          NVIRT_STATE_VMX_MONITOR_TRAP,
-                                     NVIRT_STATE_VMX_NOTIFIED,
+                                     NVIRT_STATE_VMX_NOTIFIED,      NVIRT_STATE_VMX_DIRECT,
                                      NVIRT_STATE_VMX_SHADOW_VMCS };
 
     return nvi_rows_flags_valid(items->value, flags, sizeof flags);
@@ -222,6 +235,19 @@ static bool enlightened_is_valid(const struct nvirt_vmx_vcpu *v, const struct it
     return nvi_evmcs_is_offered(v) && ITEM(items, VMX_ON) != 0 && pointer_is_valid(v, region) &&
            region != ITEM(items, VMXON_POINTER) && ITEM(items, CURRENT_VMCS) == NVI_NO_VMCS &&
            ITEM(items, ENLIGHTENMENTS) <= UINT32_MAX;
+}
+
+/* [TLFS "Direct Virtual Flush"]: an L2 that is active under an enlightened VMCS. */
+static bool direct_is_valid(const struct nvirt_vmx_vcpu *v, const struct items *items)
+{
+    if (ITEM(items, DIRECT) == 0) {
+        return ITEM(items, DIRECT_VM) == 0 && ITEM(items, DIRECT_VP) == 0 &&
+               ITEM(items, DIRECT_ASSIST) == 0;
+    }
+    return nvi_vmx_direct_is_offered(v) && ITEM(items, LEVEL) == 2 &&
+           ITEM(items, ENLIGHTENED_VMCS) != NVI_NO_VMCS &&
+           (ITEM(items, ENLIGHTENMENTS) & NVI_EVMCS_CONTROL_DIRECT) != 0 &&
+           ITEM(items, DIRECT_VP) <= UINT32_MAX && pointer_is_valid(v, ITEM(items, DIRECT_ASSIST));
 }
 
 /* [SDM 3C "VMPTRLD", "VMLAUNCH/VMRESUME"]: no entry takes place with it. */
@@ -282,6 +308,7 @@ static bool items_are_valid(const struct nvirt_vmx_vcpu *v, const struct items *
 {
     return flags_are_valid(items) && operation_is_valid(v, items) && level_is_valid(items) &&
            shadow_is_valid(v, items) && enlightened_is_valid(v, items) &&
+           direct_is_valid(v, items) &&
            ITEM(items, L1_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
            ITEM(items, L2_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
            interrupt_is_valid(ITEM(items, INTERRUPT)) && exception_is_valid(items) &&
@@ -434,6 +461,7 @@ static void forget_caches(struct nvirt_vmx_vcpu *v)
 {
     nvi_vmx_unpin_all(v);
     nvirt_tlb_forget(&v->tlb);
+    nvi_hv_forget_l2(v->hv, &v->tlb);
     nvi_mmu_drop_all(&v->mmu);
 }
 
@@ -529,6 +557,10 @@ enum nvirt_status nvi_vmx_state_restore(struct nvirt_vmx_vcpu *v, const struct n
     } else if (ITEM(&items, ENLIGHTENED_VMCS) != NVI_NO_VMCS) {
         nvi_vmcs12_adopt(v, ITEM(&items, ENLIGHTENED_VMCS), true);
         v->now->enlightenments = (uint32_t)ITEM(&items, ENLIGHTENMENTS);
+        v->now->who.vm = ITEM(&items, DIRECT_VM);
+        v->now->who.vp = (uint32_t)ITEM(&items, DIRECT_VP);
+        v->now->who.assist_page = ITEM(&items, DIRECT_ASSIST);
+        v->evmcs_direct = ITEM(&items, DIRECT) != 0;
     }
     if (ITEM(&items, LEVEL) == 2) {
         status = restore_l2(v, &items, in);

@@ -270,6 +270,7 @@ enum nvirt_status nvirt_vmx_vcpu_destroy(struct nvirt_vmx_vcpu *vcpu, struct nvi
     vcpu->cpu = cpu;
     vcpu->error = NVIRT_OK;
     nvi_vmcs12_store_all(vcpu);
+    nvi_hv_forget_l2(vcpu->hv, &vcpu->tlb);
     nvi_hw_clear_all(vcpu);
     nvi_vmx_unpin_all(vcpu);
     nvi_mmu_destroy(&vcpu->mmu);

@@ -197,7 +197,8 @@ struct nvi_pair {
     uint64_t region;           /**< Of vmcs12; NVI_NO_VMCS: the pair is free. */
     uint64_t last_use;
     bool is_enlightened;       /**< vmcs12 is an enlightened VMCS (vmx_evmcs.c), which L1's memory has */
-    uint32_t enlightenments;   /**< as of the last exit. Its enlightenments control. */
+    uint32_t enlightenments;   /**< as of the last exit. Its enlightenments control, */
+    struct nvi_hv_identity who; /**< and who its L2 is, for those whose flushes are nvirt's. */
     bool launched;             /**< Launch state of vmcs12 while it is not current. */
     struct nvi_field_set lazy; /**< Fields of vmcs12 whose value is elsewhere: in vmcs02, because an
                                     exit saved them, or in the shadow VMCS, where L1 may have written
@@ -352,6 +353,7 @@ struct nvirt_vmx_vcpu {
                              EOI. */
     bool x2apic_open;   /**< MSRs of the x2APIC may pass in msr_bitmap02. */
     uint8_t evmcs_begun; /**< What nvi_evmcs_begin() came to for the VMRESUME under way, and 1. */
+    bool evmcs_direct;  /**< L1's VP assist page lets flush hypercalls of L2 be nvirt's. */
     bool bitmap_clean;  /**< L1 says so of the bitmap that msr_bitmap02 was made of. */
     const struct nvi_pair *bitmap_of; /**< For which vmcs12 that was; null: not known. */
     bool set_cr2;

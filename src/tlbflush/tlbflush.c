@@ -299,6 +299,15 @@ void nvirt_tlb_request(struct nvirt_tlb *tlb, uint32_t level, enum nvirt_tlb_req
     }
 }
 
+void nvirt_tlb_request_tag(struct nvirt_tlb *tlb, uint32_t tag02)
+{
+    for (uint32_t i = 0; i < tlb->tag_count; i++) {
+        if (tlb->tag[i].tag02 == tag02) {
+            owe_flush(&tlb->tag[i]);
+        }
+    }
+}
+
 void nvirt_tlb_post(struct nvirt_tlb *tlb, uint32_t level, enum nvirt_tlb_request kind)
 {
     __atomic_fetch_or(&tlb->posted, nvi_tlb_posted_bit(level, kind), __ATOMIC_RELEASE);

@@ -78,6 +78,9 @@ static void make_world(struct fuzz *f)
     if (!svm && (offer & NVIRT_HV_OFFER_EVMCS) == 0) {
         offer &= ~NVIRT_HV_OFFER_MSR_BITMAP;
     }
+    if (!svm && (offer & NVIRT_HV_OFFER_EVMCS) != 0 && (offer & NVIRT_HV_OFFER_FLUSH) != 0) {
+        offer |= NVIRT_HV_OFFER_DIRECT_FLUSH;
+    }
     f->vps = 1 + u8(&f->in) % MOST_VPS;
     f->port = fake_vm_new();
     fake_vm_ram(f->port, 0, RAM);

@@ -69,6 +69,7 @@ struct nvirt_hv_vp *evmcs_offer(struct fuzz *f)
     REQUIRE(nvirt_hv_partition_init(&hv.partition, f->w.port, &hv.vp, 1, offer, false) == NVIRT_OK,
             "a partition is made", offer);
     REQUIRE(nvirt_hv_vp_init(&hv.partition, 0, hv.slot, 4) == NVIRT_OK, "a queue", 0);
+    REQUIRE(nvirt_hv_vp_init_l2(&hv.partition, 0, hv.slot_l2, 4) == NVIRT_OK, "another", 0);
     REQUIRE(nvirt_hv_wrmsr(&hv.partition, 0, 0x40000073, ASSIST | 1) == NVIRT_OK, "assist page", 0);
     return &hv.vp;
 }

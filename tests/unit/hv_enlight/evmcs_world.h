@@ -16,6 +16,7 @@ struct queue {
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp;
     struct nvirt_hv_slot slot[4];
+    struct nvirt_hv_slot slot2[4];
 };
 
 static struct queue q;
@@ -163,6 +164,7 @@ static inline int evmcs_setup(void **state)
                                              false),
                      NVIRT_OK);
     assert_int_equal(nvirt_hv_vp_init(&q.partition, 0, q.slot, 4), NVIRT_OK);
+    assert_int_equal(nvirt_hv_vp_init_l2(&q.partition, 0, q.slot2, 4), NVIRT_OK);
     q.vp.assist_page = ASSIST | 1;
     w->config.hyperv = &q.vp;
     world_vcpu(w);

@@ -29,6 +29,7 @@ struct hv_world {
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp[VPS];
     struct nvirt_hv_slot slot[VPS][4];
+    struct nvirt_hv_slot slot2[VPS][4];
     struct nvirt_hv_caller caller;
     uint8_t xmm[NVIRT_HV_XMM_BYTES];
     struct nvirt_gprs gprs;
@@ -47,6 +48,7 @@ static inline int hv_setup(void **state)
                      NVIRT_OK);
     for (uint32_t i = 0; i < VPS; i++) {
         assert_int_equal(nvirt_hv_vp_init(&w->partition, i, w->slot[i], 4), NVIRT_OK);
+        assert_int_equal(nvirt_hv_vp_init_l2(&w->partition, i, w->slot2[i], 4), NVIRT_OK);
     }
     w->caller = (struct nvirt_hv_caller){
         .vp = 0, .cpl = 0, .protected_mode = true, .is_64bit = true, .xmm = w->xmm};

@@ -58,6 +58,7 @@ static void test_cpuid_announces_what_is_offered_and_no_more(void **state)
         uint32_t nested = 0;
         uint32_t hints = 0;
 
+        nested |= (offer & NVIRT_HV_OFFER_DIRECT_FLUSH) != 0 ? 1u << 17 : 0;
         nested |= (offer & NVIRT_HV_OFFER_NESTED_FLUSH) != 0 ? 1u << 18 : 0;
         nested |= (offer & NVIRT_HV_OFFER_MSR_BITMAP) != 0 ? 1u << 19 : 0;
         nested |= (offer & NVIRT_HV_OFFER_NPT_TLB) != 0 ? 1u << 22 : 0;
@@ -79,8 +80,8 @@ static void test_cpuid_announces_what_is_offered_and_no_more(void **state)
 }
 
 /* Some are of one vendor's CPUs only; without hypercalls nothing would flush enlightened nested
- * tables, and on Intel's CPUs only an enlightened VMCS has a place to say that the MSR bitmap is
- * clean. */
+ * tables, or be done for an L2, and on Intel's CPUs only an enlightened VMCS has a place to say that
+ * the MSR bitmap is clean, or who an L2 is. */
 static void test_offers_that_do_not_fit_are_refused(void **state)
 {
     struct hv_world *w = *state;
@@ -89,11 +90,14 @@ static void test_offers_that_do_not_fit_are_refused(void **state)
         bool fits = (offer & NVIRT_HV_OFFER_NPT_TLB) == 0 ||
                     (offer & NVIRT_HV_OFFER_NESTED_FLUSH) != 0;
 
-        fits = fits && (offer & NVIRT_HV_OFFER_EVMCS) == 0;
+        fits = fits && (offer & NVIRT_HV_OFFER_EVMCS) == 0 &&
+               (offer & NVIRT_HV_OFFER_DIRECT_FLUSH) == 0;
         assert_int_equal(nvirt_hv_partition_init(&w->partition, w->port, w->vp, 1, offer, true),
                          fits ? NVIRT_OK : NVIRT_ERR_RANGE);
         fits = (offer & NVIRT_HV_OFFER_NPT_TLB) == 0 &&
-               ((offer & NVIRT_HV_OFFER_MSR_BITMAP) == 0 || (offer & NVIRT_HV_OFFER_EVMCS) != 0);
+               ((offer & NVIRT_HV_OFFER_MSR_BITMAP) == 0 || (offer & NVIRT_HV_OFFER_EVMCS) != 0) &&
+               ((offer & NVIRT_HV_OFFER_DIRECT_FLUSH) == 0 ||
+                ((offer & NVIRT_HV_OFFER_EVMCS) != 0 && (offer & NVIRT_HV_OFFER_FLUSH) != 0));
         assert_int_equal(nvirt_hv_partition_init(&w->partition, w->port, w->vp, 1, offer, false),
                          fits ? NVIRT_OK : NVIRT_ERR_RANGE);
     }
