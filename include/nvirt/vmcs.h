@@ -199,6 +199,8 @@ struct nvirt_vmx_cpu_facts {
     uint64_t efer_valid;     /**< Bits of IA32_EFER that are not reserved. */
     uint64_t debugctl_valid; /**< Bits of IA32_DEBUGCTL that are not reserved. */
     uint64_t perf_global_valid; /**< The same of IA32_PERF_GLOBAL_CTRL; 0: L1 has no such MSR. */
+    uint64_t s_cet_valid; /**< The same of IA32_S_CET: bits 1:0 with CET_SS, bits 63:10 and 5:2 with
+                               CET_IBT; 0: L1 has no such MSR. */
 };
 
 /** The VMX capabilities of a CPU, or those that L1 is offered: the value of each capability MSR, 0

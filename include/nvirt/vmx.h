@@ -71,6 +71,8 @@ struct nvirt_vmx_vcpu_config {
     uint32_t flush_addresses;           /**< Single linear addresses that are flushed one by one, up
                                              to NVIRT_TLB_MAX_ADDRESSES; beyond, the whole tag is. 0
                                              means NVIRT_TLB_DEFAULT_ADDRESSES. */
+    bool cet;                           /**< L1 has CET (CPUID and CR4.CET show it shadow stacks or
+                                             indirect branch tracking): vmcs01 holds its state. */
     struct nvirt_hv_vp *hyperv;         /**< The processor of Hyper-V's interface that this vCPU
                                              is (nvirt_hv_vp_init()), to live as long; null: none. */
 };
@@ -86,6 +88,14 @@ struct nvirt_vmx_vcpu_config {
  *  - CR0 and CR4 guest/host masks with at least nvirt_vmx_cr0_owned() and nvirt_vmx_cr4_owned(),
  *    the read shadows as L1 is to see them, and CR4.VMXE set in the guest's real CR4;
  *  - "virtual NMIs" if NMI exiting is on and the host injects NMIs;
+ *  - for an L1 with CET (the config's cet) "load CET state" in both, from the first write of these
+ *    controls on: IA32_S_CET, SSP and IA32_INTERRUPT_SSP_TABLE_ADDR of L1 are guest fields then, 0
+ *    after reset, and the host's own, which L1 and L2 never see or change, are HOST_S_CET, HOST_SSP
+ *    and HOST_SSP_TABLE (0 where it uses no CET). L1's accesses to the two MSRs need no exit.
+ *    IA32_U_CET and IA32_PL0_SSP to PL3_SSP are in no VMCS: L1 and L2 share them as they do STAR or
+ *    KERNEL_GS_BASE, and a host that uses them itself has them switched around its entries. Where
+ *    the config has no cet and L1 is let at CET all the same, its state is in force in the host too,
+ *    which a host bears that leaves CR4.CET at 0;
  *  - VMCS_LINK all ones, and an MSR bitmap that nvirt_vmx_msr_bitmap_require() went over.
  * One field the host may write itself, between a prepare and the entry: HOST_RSP, where its stack is not
  * the same at each entry. nvirt writes it when it first uses a VMCS and never reads it.
@@ -105,7 +115,8 @@ struct nvirt_vmx_vcpu_config {
  *  - refused, because L2 would run without: PML, #VE, sub-page and mode-based permissions, VM
  *    functions, VMCS shadowing, an XSS-exiting bitmap other than 0, tertiary controls, guest-physical
  *    Processor Trace, secondary exit controls, and what switches IA32_BNDCFGS, IA32_RTIT_CTL,
- *    IA32_LBR_CTL, UINV, CET, PKRS or FRED state or saves IA32_PERF_GLOBAL_CTRL.
+ *    IA32_LBR_CTL, UINV, PKRS or FRED state or saves IA32_PERF_GLOBAL_CTRL; for an L1 without CET
+ *    "load CET state" too, and for one with it the lack of it.
  *
  * Where the CPU has VMCS shadowing (and VMWRITE of read-only fields), nvirt uses it for vmcs01 while
  * L1 has a current VMCS: the control, VMCS_LINK and the two bitmap addresses are nvirt's then, and
@@ -130,7 +141,9 @@ struct nvirt_vmx_vcpu_config {
  *         - NVIRT_ERR_STATE: the VM is not initialised.
  *         - NVIRT_ERR_CAPABILITY: the CPU lacks secondary controls, MSR bitmaps, EPT, INVEPT, or
  *           saving and loading of EFER or PAT; or the offer is not what nvirt_vmx_caps_offer()
- *           makes of it with allowed-1 bits cleared; or hyperv has no queue or is not null in a build
+ *           makes of it with allowed-1 bits cleared; or cet is set and the CPU lacks "load CET
+ *           state" of entries or exits or IA32_VMX_BASIC[56], or is not set and the offer has the
+ *           controls; or hyperv has no queue or is not null in a build
  *           without Hyper-V.
  *         - NVIRT_ERR_NO_PAGE: the port has too few pages: four for VMCSs that run L2, one for their
  *           MSR bitmap, one of ones; and with VMCS shadowing one for the shadow VMCS and two for its
@@ -591,6 +604,22 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_posted(struct nvirt_vmx_c
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_msrs(struct nvirt_vmx_caps *offer,
                                                             uint32_t msrs);
+
+/**
+ * Adds "load CET state" of VM entries and VM exits to an offer, for a vCPU whose config has cet:
+ * L1's L2s may then have CET state of their own. Without, L1 and L2 share one set, as on a CPU without
+ * these controls; and so do those of an L1 that may use enlightened VMCSs, which have no place for the
+ * fields.
+ * @param cpu what the CPU can do.
+ * @param offer what nvirt_vmx_caps_offer() made of it; changed on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_CAPABILITY: the CPU lacks the controls, or
+ *         IA32_VMX_BASIC[56], without which a #CP whose delivery an exit cut short could not be
+ *         delivered again; or by the facts of the offer L1 has no IA32_S_CET, or no CR4.CET.
+ *
+ * Pure: any CPU, at any time. [SDM 3C "VM-Exit Controls"; "VM-Entry Controls"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_cet(const struct nvirt_vmx_caps *cpu,
+                                                           struct nvirt_vmx_caps *offer);
 
 /**
  * Adds the activity states shutdown and wait-for-SIPI to an offer, for L1s that put an L2 there. A CPU

@@ -104,6 +104,7 @@
 #define NVIRT_VECTOR_AC 17u
 #define NVIRT_VECTOR_MC 18u
 #define NVIRT_VECTOR_VE 20u
+#define NVIRT_VECTOR_CP 21u
 /** @} */
 
 /** @name MSR numbers [SDM 4 "Architectural MSRs"]
@@ -115,6 +116,8 @@
 #define NVIRT_MSR_DEBUGCTL 0x1D9u
 #define NVIRT_MSR_PAT 0x277u
 #define NVIRT_MSR_PERF_GLOBAL_CTRL 0x38Fu
+#define NVIRT_MSR_S_CET 0x6A2u
+#define NVIRT_MSR_SSP_TABLE 0x6A8u /**< IA32_INTERRUPT_SSP_TABLE_ADDR */
 #define NVIRT_MSR_PKRS 0x6E1u
 #define NVIRT_MSR_BNDCFGS 0xD90u
 #define NVIRT_MSR_X2APIC_FIRST 0x800u

@@ -102,6 +102,8 @@ static uint64_t reflected(const struct nvi_ept_config *config, uint64_t qualific
         kept |= qualification & NVI_EPT_QUAL_FINAL;
     if (config->advanced_info && (kept & final) == final)
         kept |= qualification & NVI_EPT_QUAL_ADVANCED;
+    if (config->shadow_stacks)
+        kept |= qualification & NVI_EPT_QUAL_SHADOW_STACK;
     return kept | nvi_ept_told_rights(rights);
 }
 

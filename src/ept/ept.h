@@ -22,6 +22,7 @@ struct nvi_ept_config {
     bool cpu_2m;           /**< The CPU has it: usable in EPT02. */
     bool cpu_1g;
     bool cpu_wb;           /**< The CPU takes write-back EPT tables (else uncached). */
+    bool shadow_stacks;    /**< L1 has CET: bit 13 of a qualification. */
     bool advanced_info;    /**< Offered to L1, only if the CPU has it: bits 11:9 of a qualification. */
     bool apic_is_l1s;      /**< apic_page is L1's own, pinned; else a page that stands for it. */
     uint64_t apic_page;    /**< hpa that vmcs02 has as its APIC-access address. Which page of L1's that
@@ -52,6 +53,7 @@ struct nvi_ept_config {
 #define NVI_EPT_QUAL_WRITABLE NVIRT_BIT(10)
 #define NVI_EPT_QUAL_EXECUTE_DISABLE NVIRT_BIT(11)
 #define NVI_EPT_QUAL_NMI_UNBLOCK NVIRT_BIT(12)
+#define NVI_EPT_QUAL_SHADOW_STACK NVIRT_BIT(13) /**< The access was to a shadow stack. */
 
 /** Rights of EPT12's entries (struct nvi_ept_out) as a qualification has them: bits 6:3. */
 static inline uint64_t nvi_ept_told_rights(uint32_t rights)
@@ -94,8 +96,8 @@ struct nvi_ept_verdict {
 
 /**
  * An EPT violation of L2 on @p root: finds out whose it is and fills the root if nobody's.
- * @param qualification of the exit; bits 2:0 say what was tried, 7 and 8 are handed on, and 11:9 if
- *        offered. With mode-based execute control the CPU has bit 9, offered or not.
+ * @param qualification of the exit; bits 2:0 say what was tried, 7 and 8 are handed on, and 11:9 and
+ *        13 if offered. With mode-based execute control the CPU has bit 9, offered or not.
  * @param log L1's, its index moves on; null: L1 has none.
  * @return any enum nvi_fault. For REFLECT and REFLECT_MISCONFIG the guest-physical and the
  *         guest-linear address that L1 sees are those of the exit.

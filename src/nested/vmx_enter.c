@@ -374,6 +374,9 @@ static void settle_due(struct nvirt_vmx_vcpu *v, uint32_t due)
         (vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_SAVE_PAT) == 0) {
         (void)nvi_vmcs12_get(v, NVIRT_VMCS_GUEST_PAT);
     }
+    if (v->cet) {
+        nvi_vmx_cet_settle(v);
+    }
     if (nvi_vmx_pdptes_source(vmcs12) == NVI_VMX_PDPTES_MEMORY) {
         (void)nvi_vmcs12_get(v, NVIRT_VMCS_GUEST_CR3);
     }
@@ -401,6 +404,9 @@ void nvi_vmx_fetch_l1_state(struct nvirt_vmx_vcpu *v)
     fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_PAT, NVIRT_VMCS_GUEST_PAT);
     fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG, NVIRT_VMCS_GUEST_DR7);
     fetch_unless(v, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG, NVIRT_VMCS_GUEST_DEBUGCTL);
+    if (v->cet) {
+        nvi_vmx_cet_fetch_l1(v);
+    }
     if (nvi_vmx_l0_has_timer(v)) {
         (void)NVI_GET01(v, GUEST_PREEMPTION_TIMER);
     }
@@ -415,6 +421,9 @@ struct nvi_vmx_live nvi_vmx_l1_live(struct nvirt_vmx_vcpu *v)
     (void)NVI_GET01(v, GUEST_EFER);
     (void)NVI_GET01(v, GUEST_PAT);
     (void)NVI_GET01(v, GUEST_INTERRUPTIBILITY);
+    if (v->cet) {
+        nvi_vmx_cet_fetch(v, NVI_01);
+    }
     return nvi_vmx_live_at_entry_failure(&v->hw[NVI_01]->image);
 }
 
@@ -440,6 +449,7 @@ static void refuse_msr_load(struct nvirt_vmx_vcpu *v, uint32_t number)
 
     live.efer = v->next.guest_efer;
     live.pat = v->next.guest_pat;
+    nvi_vmx_cet_remember(&v->next, &live.cet);
     nvi_vmx_entry_failure(v, NVIRT_VMX_EXIT_ENTRY_MSR_LOAD, number, &live);
 }
 
@@ -615,6 +625,9 @@ static void place_inherited(struct nvirt_vmx_vcpu *v)
     place_unless_lazy(v, debug, NVIRT_VMCS_GUEST_DR7);
     place_unless_lazy(v, debug, NVIRT_VMCS_GUEST_DEBUGCTL);
     place_unless_lazy(v, (controls & NVIRT_VMX_ENTRY_CTL_LOAD_PAT) != 0, NVIRT_VMCS_GUEST_PAT);
+    if (v->cet) {
+        nvi_vmx_cet_place(v);
+    }
     if (nvi_vmx_l0_has_timer(v)) {
         NVI_SET02(v, GUEST_PREEMPTION_TIMER, NVI_GET01(v, GUEST_PREEMPTION_TIMER));
     } else if ((v->vmcs12.pin_controls & NVIRT_VMX_PIN_PREEMPTION_TIMER) != 0) {

@@ -183,7 +183,8 @@ void nvi_vmx_reinject(struct nvirt_vmx_vcpu *v)
 
 static bool is_contributory(uint8_t vector)
 {
-    return vector == NVIRT_VECTOR_DE || (vector >= NVIRT_VECTOR_TS && vector <= NVIRT_VECTOR_GP);
+    return vector == NVIRT_VECTOR_DE || (vector >= NVIRT_VECTOR_TS && vector <= NVIRT_VECTOR_GP) ||
+           vector == NVIRT_VECTOR_CP;
 }
 
 /* The other class of the table: #VE is in it [SDM 3C "Delivery of Virtualization Exceptions"]. */

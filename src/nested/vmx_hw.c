@@ -77,7 +77,8 @@ void nvi_hw_field_sets(struct nvirt_vmx_vcpu *v)
             nvi_field_add(&v->changes[NVI_01], i);
         }
         if (kind == NVIRT_VMCS_KIND_EXIT ||
-            (guest && (is_shown_to_l1(v, field) || is_pdpte(field)))) {
+            (guest && (is_shown_to_l1(v, field) || is_pdpte(field) ||
+                       (v->cet && nvi_vmx_is_cet(field))))) {
             nvi_field_add(&v->changes[NVI_02], i);
         }
         if (guest && is_shown_to_l1(v, field)) {

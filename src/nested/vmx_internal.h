@@ -246,6 +246,28 @@ void nvi_vmx_switched_save(struct nvirt_vmx_vcpu *v);
 /** and loads those that vmcs12 says; so does an entry that fails. */
 void nvi_vmx_switched_load_host(struct nvirt_vmx_vcpu *v);
 
+/* ---- vmx_cet.c: where v->cet ---- */
+
+static inline bool nvi_vmx_is_cet(enum nvirt_vmcs_field field)
+{
+#define X(NAME, member, host) || field == NVIRT_VMCS_##NAME
+    return false NVI_CET_FIELDS(X);
+#undef X
+}
+/** Fetches a level's. */
+void nvi_vmx_cet_fetch(struct nvirt_vmx_vcpu *v, enum nvi_which which);
+/** Fetches L1's, if an entry leaves it to L2; */
+void nvi_vmx_cet_fetch_l1(struct nvirt_vmx_vcpu *v);
+/** L2's, if an exit leaves it to L1; */
+void nvi_vmx_cet_fetch_l2(struct nvirt_vmx_vcpu *v);
+/** and vmcs12's, if an entry replaces it in vmcs02. */
+void nvi_vmx_cet_settle(struct nvirt_vmx_vcpu *v);
+/** Gives vmcs02 what an entry gives L2. */
+void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v);
+/** What the image of vmcs01 has of it, before and after an exit loads it there. */
+void nvi_vmx_cet_remember(const struct nvirt_vmcs *image, struct nvi_cet *before);
+void nvi_vmx_cet_loaded(struct nvirt_vmx_vcpu *v, const struct nvi_cet *before);
+
 /* ---- vmx_sleep.c ---- */
 
 /** L2 is in shutdown or waits for a SIPI. Hardware never is, so it leaves no such value behind. */
@@ -446,7 +468,7 @@ bool nvi_vmx_msr_read(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t *value);
 bool nvi_vmx_msr_write(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t value);
 
 /** The VMCS field that holds @p msr while a guest runs; false when there is none. */
-bool nvi_vmx_msr_field(uint32_t msr, enum nvirt_vmcs_field *field);
+bool nvi_vmx_msr_field(const struct nvirt_vmx_vcpu *v, uint32_t msr, enum nvirt_vmcs_field *field);
 /** What WRMSR does to such a field, under @p cr0. @return false for #GP. */
 bool nvi_vmx_msr_field_write(const struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t cr0,
                              uint64_t *field, uint64_t value);
@@ -644,7 +666,7 @@ NVIRT_NODISCARD enum nvirt_status nvi_vmx_state_restore(struct nvirt_vmx_vcpu *v
 /* ---- vmx_run.c ---- */
 
 /** Whether the host may inject such an exception, and nvirt save and restore it. */
-bool nvi_vmx_exception_is_valid(const struct nvirt_event *event);
+bool nvi_vmx_exception_is_valid(const struct nvirt_vmx_vcpu *v, const struct nvirt_event *event);
 /** What of event->address means anything for this exception. */
 uint64_t nvi_vmx_exception_address(const struct nvirt_event *event);
 

@@ -210,6 +210,7 @@ static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
     const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
     struct nvirt_vmcs *image = &v->hw[NVI_01]->image;
     struct nvi_kept before;
+    struct nvi_cet cet;
     uint64_t cr4;
     bool loaded;
 
@@ -219,6 +220,7 @@ static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
     }
     nvi_hw_follow_lma(v, NVI_01);
     remember_kept(image, &before);
+    nvi_vmx_cet_remember(image, &cet);
     cr4 = image->guest_cr4;
     nvi_vmx_load_host_state(vmcs12, live, &v->caps, image);
     keep_host_bits(v, before.GUEST_CR0, cr4);
@@ -230,6 +232,9 @@ static void load_l1(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_live *live)
                                    image) == 0;
     nvi_hw_block_changed(v);
     note_kept(v, &before);
+    if (v->cet) {
+        nvi_vmx_cet_loaded(v, &cet);
+    }
     if (!load_host_pdptes(v, image)) {
         nvi_vmx_abort(v, NVIRT_VMX_ABORT_HOST_PDPTE);
         return;
@@ -252,6 +257,9 @@ static void fetch_controlled(struct nvirt_vmx_vcpu *v)
     }
     if ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PAT) == 0) {
         (void)NVI_GET02(v, GUEST_PAT);
+    }
+    if (v->cet) {
+        nvi_vmx_cet_fetch_l2(v);
     }
     if ((NVI_GET02(v, GUEST_CR4) & NVIRT_CR4_PAE) != 0 &&
         (NVI_GET02(v, GUEST_EFER) & NVIRT_EFER_LMA) == 0) {

@@ -45,7 +45,7 @@ bool nvi_vmx_msr_write(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t value)
 
 /* ---- MSRs that are fields of the VMCS while the guest runs ---- */
 
-bool nvi_vmx_msr_field(uint32_t msr, enum nvirt_vmcs_field *field)
+bool nvi_vmx_msr_field(const struct nvirt_vmx_vcpu *v, uint32_t msr, enum nvirt_vmcs_field *field)
 {
     switch (msr) {
     case NVIRT_MSR_SYSENTER_CS:
@@ -72,6 +72,12 @@ bool nvi_vmx_msr_field(uint32_t msr, enum nvirt_vmcs_field *field)
     case NVIRT_MSR_GS_BASE:
         *field = NVIRT_VMCS_GUEST_GS_BASE;
         return true;
+    case NVIRT_MSR_S_CET:
+        *field = NVIRT_VMCS_GUEST_S_CET;
+        return v->cet;
+    case NVIRT_MSR_SSP_TABLE:
+        *field = NVIRT_VMCS_GUEST_SSP_TABLE;
+        return v->cet;
     default:
         return false;
     }
@@ -111,6 +117,11 @@ bool nvi_vmx_msr_field_write(const struct nvirt_vmx_vcpu *v, uint32_t msr, uint6
         /* LMA is the CPU's to set. */
         value = (value & ~NVIRT_EFER_LMA) | (*field & NVIRT_EFER_LMA);
         break;
+    case NVIRT_MSR_S_CET:
+        if (!nvi_vmx_s_cet_is_valid(&v->offer.cpu, value)) {
+            return false;
+        }
+        break;
     default: /* Linear addresses. */
         if (!nvi_vmx_is_canonical(v, value)) {
             return false;
@@ -128,7 +139,7 @@ static bool l2_read(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t *value)
 {
     enum nvirt_vmcs_field field;
 
-    if (nvi_vmx_msr_field(msr, &field)) {
+    if (nvi_vmx_msr_field(v, msr, &field)) {
         *value = nvi_hw_get(v, NVI_02, field);
         return true;
     }
@@ -148,7 +159,7 @@ static bool l2_write(struct nvirt_vmx_vcpu *v, uint32_t msr, uint64_t value)
     enum nvirt_vmcs_field field;
     uint64_t content;
 
-    if (!nvi_vmx_msr_field(msr, &field)) {
+    if (!nvi_vmx_msr_field(v, msr, &field)) {
         return nvirt_port_l1_wrmsr(v->port, v->cpu, msr, value) == NVIRT_OK;
     }
     content = nvi_hw_get(v, NVI_02, field);

@@ -52,7 +52,7 @@ static bool load_one(struct nvirt_vmx_vcpu *v, const struct entry *entry, struct
     if (nvi_vmx_msr_is_mine(entry->msr)) {
         return nvi_vmx_msr_write(v, entry->msr, entry->value);
     }
-    if (nvi_vmx_msr_field(entry->msr, &field)) {
+    if (nvi_vmx_msr_field(v, entry->msr, &field)) {
         return nvi_vmx_msr_field_write(v, entry->msr, image->guest_cr0, &image->field[field],
                                        entry->value);
     }
@@ -84,7 +84,7 @@ static bool read_one(struct nvirt_vmx_vcpu *v, uint32_t msr, const struct nvirt_
     if (nvi_vmx_msr_is_mine(msr)) {
         return nvi_vmx_msr_read(v, msr, value);
     }
-    if (nvi_vmx_msr_field(msr, &field)) {
+    if (nvi_vmx_msr_field(v, msr, &field)) {
         *value = image->field[field];
         return true;
     }

@@ -142,6 +142,15 @@ static void write_level_1(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field,
     }
 }
 
+/* "Load CET state" is there exactly where L1 has CET. */
+static bool may_control(const struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field, uint64_t value)
+{
+    uint64_t cet = v->cet ? nvi_vmx_cet_control(field) : 0;
+
+    return (value & ~(nvi_vmx_l0_may_control(&v->caps, &v->offer, field) | cet)) == 0 &&
+           (value & cet) == cet;
+}
+
 enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port_cpu *cpu,
                                   uint32_t level, enum nvirt_vmcs_field field, uint64_t value)
 {
@@ -161,8 +170,7 @@ enum nvirt_status nvirt_vmx_write(struct nvirt_vmx_vcpu *vcpu, struct nvirt_port
     if (kind == NVIRT_VMCS_KIND_EXIT || (level == 2 && kind != NVIRT_VMCS_KIND_GUEST)) {
         return NVIRT_ERR_RANGE;
     }
-    if (level == 1 &&
-        (value & ~nvi_vmx_l0_may_control(&vcpu->caps, &vcpu->offer, field)) != 0) {
+    if (level == 1 && !may_control(vcpu, field, value)) {
         return NVIRT_ERR_CAPABILITY;
     }
     bind(vcpu);
@@ -374,19 +382,30 @@ enum nvirt_status nvirt_vmx_entry_failed(struct nvirt_vmx_vcpu *vcpu, struct nvi
      NVIRT_BIT(NVIRT_VECTOR_AC))
 #define ERROR_CODE_BITS 0x7fffu
 
-bool nvi_vmx_exception_is_valid(const struct nvirt_event *event)
+/* #CP can be injected with its error code, which it always has, where entries look at no vector. */
+static uint64_t have_error_codes(const struct nvirt_vmx_vcpu *v)
 {
+    return HAVE_ERROR_CODES | ((v->caps.basic & NVIRT_VMX_BASIC_ANY_ERROR_CODE) != 0
+                                   ? NVIRT_BIT(NVIRT_VECTOR_CP)
+                                   : 0);
+}
+
+bool nvi_vmx_exception_is_valid(const struct nvirt_vmx_vcpu *v, const struct nvirt_event *event)
+{
+    const uint64_t with_code = have_error_codes(v);
+
     if (event->vector >= 32 || event->vector == NVIRT_VECTOR_NMI) {
         return false;
     }
     if (!event->has_error_code) {
-        return (HAVE_ERROR_CODES >> event->vector & 1u) == 0;
+        return (with_code >> event->vector & 1u) == 0;
     }
-    return (HAVE_ERROR_CODES >> event->vector & 1u) != 0 &&
+    return (with_code >> event->vector & 1u) != 0 &&
            (event->error_code & ~ERROR_CODE_BITS) == 0;
 }
 
-static enum nvirt_status check_event(const struct nvirt_event *event)
+static enum nvirt_status check_event(const struct nvirt_vmx_vcpu *v,
+                                     const struct nvirt_event *event)
 {
     switch (event->type) {
     case NVIRT_EVENT_INTERRUPT:
@@ -394,7 +413,7 @@ static enum nvirt_status check_event(const struct nvirt_event *event)
     case NVIRT_EVENT_NMI:
         return event->vector == NVIRT_VECTOR_NMI ? NVIRT_OK : NVIRT_ERR_RANGE;
     case NVIRT_EVENT_EXCEPTION:
-        return nvi_vmx_exception_is_valid(event) ? NVIRT_OK : NVIRT_ERR_RANGE;
+        return nvi_vmx_exception_is_valid(v, event) ? NVIRT_OK : NVIRT_ERR_RANGE;
     case NVIRT_EVENT_INIT:
         return event->vector == 0 ? NVIRT_OK : NVIRT_ERR_RANGE;
     case NVIRT_EVENT_SIPI:
@@ -459,7 +478,7 @@ enum nvirt_status nvirt_vmx_inject(struct nvirt_vmx_vcpu *vcpu, struct nvirt_por
     enum nvirt_status status = event == NULL ? NVIRT_ERR_NULL : begin(vcpu, cpu);
 
     if (status == NVIRT_OK) {
-        status = check_event(event);
+        status = check_event(vcpu, event);
     }
     if (status != NVIRT_OK) {
         return status;

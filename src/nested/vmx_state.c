@@ -38,7 +38,7 @@ static bool is_pdpte_field(enum nvirt_vmcs_field field)
 static bool is_l2_field(const struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
 {
     return nvi_field_has(&v->guest, (uint32_t)field) || is_pdpte_field(field) ||
-           is_event_field(field);
+           is_event_field(field) || (v->cet && nvi_vmx_is_cet(field));
 }
 
 /* Both levels share these when L0 uses them: the host has them in vmcs01. */
@@ -290,7 +290,7 @@ static struct nvirt_event exception_of(const struct items *items)
     return event;
 }
 
-static bool exception_is_valid(const struct items *items)
+static bool exception_is_valid(const struct nvirt_vmx_vcpu *v, const struct items *items)
 {
     uint64_t word = ITEM(items, EXCEPTION);
     struct nvirt_event event = exception_of(items);
@@ -300,7 +300,7 @@ static bool exception_is_valid(const struct items *items)
     }
     return (word & NVIRT_BITS(31, 8) & ~EXCEPTION_HAS_ERROR) == EXCEPTION_WAITS &&
            (event.has_error_code || event.error_code == 0) &&
-           nvi_vmx_exception_is_valid(&event) &&
+           nvi_vmx_exception_is_valid(v, &event) &&
            event.address == nvi_vmx_exception_address(&event);
 }
 
@@ -311,7 +311,7 @@ static bool items_are_valid(const struct nvirt_vmx_vcpu *v, const struct items *
            direct_is_valid(v, items) &&
            ITEM(items, L1_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
            ITEM(items, L2_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
-           interrupt_is_valid(ITEM(items, INTERRUPT)) && exception_is_valid(items) &&
+           interrupt_is_valid(ITEM(items, INTERRUPT)) && exception_is_valid(v, items) &&
            interrupt_is_valid(ITEM(items, SIPI)) &&
            (ITEM(items, SIPI) == 0 || ITEM(items, LEVEL) == 2);
 }
@@ -405,14 +405,15 @@ static void vmcs12_of_present(struct nvirt_vmx_vcpu *v, const struct nvi_rows_in
 }
 
 /* Registers that vmcs02 loads at each entry are checked although vmcs12 may not load them. */
-static bool guest_is_valid(struct nvi_vmx_check_in *in, struct nvirt_vmcs *vmcs12,
-                           struct nvi_vmx_check_out *out)
+static bool guest_is_valid(const struct nvirt_vmx_vcpu *v, struct nvi_vmx_check_in *in,
+                           struct nvirt_vmcs *vmcs12, struct nvi_vmx_check_out *out)
 {
     uint64_t controls = vmcs12->entry_controls;
     bool valid;
 
     vmcs12->entry_controls |= NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
-                              NVIRT_VMX_ENTRY_CTL_LOAD_EFER;
+                              NVIRT_VMX_ENTRY_CTL_LOAD_EFER |
+                              (v->cet ? NVIRT_VMX_ENTRY_CTL_LOAD_CET : 0);
     valid = nvi_vmx_check_guest(in, out);
     vmcs12->entry_controls = controls;
     return valid;
@@ -435,7 +436,7 @@ static bool l2_is_valid(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *merge
     /* L2 may have lowered its TPR since: where it stands is no rule for one that runs. */
     in.vtpr = 0xff;
     if (!nvi_vmx_check_controls(&in, &out) || !nvi_vmx_check_host(&in, &out) ||
-        !guest_is_valid(&in, &v->vmcs12, &out)) {
+        !guest_is_valid(v, &in, &v->vmcs12, &out)) {
         nvirt_port_trace(v->port, nvi_vmx_rule_name(out.rule), 0);
         return false;
     }

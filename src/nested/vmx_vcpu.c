@@ -45,6 +45,14 @@ static bool cpu_suffices(const struct nvirt_vmx_caps *cpu)
            (cpu->ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT) != 0;
 }
 
+/* An offer of its switches comes with CET. */
+static bool cet_is_possible(const struct nvirt_vmx_vcpu_config *config)
+{
+    return config->cet ? nvi_vmx_can_carry_cet(config->cpu)
+                       : !may_be_one(config->offer->entry, NVIRT_VMX_ENTRY_CTL_LOAD_CET) &&
+                             !may_be_one(config->offer->exit, NVIRT_VMX_EXIT_CTL_LOAD_CET);
+}
+
 static enum nvirt_status check_config(const void *memory, size_t bytes,
                                       const struct nvirt_vmx_vcpu_config *config)
 {
@@ -65,7 +73,7 @@ static enum nvirt_status check_config(const void *memory, size_t bytes,
         return NVIRT_ERR_RANGE;
     }
     return nvi_hv_is_possible(config->hyperv) && cpu_suffices(config->cpu) &&
-                   nvi_vmx_offer_is_valid(config->cpu, config->offer)
+                   cet_is_possible(config) && nvi_vmx_offer_is_valid(config->cpu, config->offer)
                ? NVIRT_OK
                : NVIRT_ERR_CAPABILITY;
 }
@@ -84,6 +92,7 @@ static void init_ept_config(struct nvirt_vmx_vcpu *v)
     v->ept.cpu_2m = (cpu & NVIRT_VMX_EPT_CAP_2M) != 0;
     v->ept.cpu_1g = (cpu & NVIRT_VMX_EPT_CAP_1G) != 0;
     v->ept.advanced_info = (offer & NVIRT_VMX_EPT_CAP_ADVANCED_EXIT_INFO) != 0;
+    v->ept.shadow_stacks = v->cet;
     v->ept.cpu_wb = (cpu & NVIRT_VMX_EPT_CAP_WB) != 0;
 }
 
@@ -212,6 +221,7 @@ static void init_object(struct nvirt_vmx_vcpu *v, const struct nvirt_vmx_vcpu_co
     v->msr_bitmap01 = config->msr_bitmap;
     v->caps = *config->cpu;
     v->offer = *config->offer;
+    v->cet = config->cet;
     if (nvi_evmcs_is_offered(v)) {
         nvi_evmcs_narrow(&v->offer);
     }

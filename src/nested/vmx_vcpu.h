@@ -339,6 +339,7 @@ struct nvirt_vmx_vcpu {
     struct nvirt_vmcs vmcs12;
     struct nvirt_vmcs next; /**< Scratch: an image being built. */
 
+    bool cet;           /**< L1 has CET: vmcs01 and vmcs02 switch its state (vmx_cet.c). */
     bool prepared;      /**< What comes next is an exit. */
     bool steady;        /**< L1 runs, and its next prepare has nothing to do (vmx_fast.c). */
     bool steady_l2;     /**< L2 runs, and its exit may be a plain switch (vmx_switch.c). */

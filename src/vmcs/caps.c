@@ -74,6 +74,8 @@ NVIRT_STATIC_ASSERT((REVISION & ~NVIRT_VMX_BASIC_REVISION) == 0 && NVIRT_VMCS_FI
     (NVIRT_VMX_VPID_CAP_INVVPID | NVIRT_VMX_VPID_CAP_ADDRESS | NVIRT_VMX_VPID_CAP_SINGLE |         \
      NVIRT_VMX_VPID_CAP_ALL | NVIRT_VMX_VPID_CAP_SINGLE_NON_GLOBAL)
 
+/* Of BASIC: what exits tell, and what events an entry accepts. */
+#define BASIC_FROM_CPU (NVIRT_VMX_BASIC_INS_OUTS_INFO | NVIRT_VMX_BASIC_ANY_ERROR_CODE)
 /*
  * Of MISC: the rate of the timer L2's hardware uses, and what an entry accepts. The number of
  * CR3 targets and the length of MSR lists stay those that every CPU has had.
@@ -229,7 +231,7 @@ enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_caps *cpu,
     made.cpu = cpu->cpu;
     made.basic = REVISION | (NVIRT_PAGE_SIZE << NVIRT_VMX_BASIC_SIZE_SHIFT) |
                  ((uint64_t)NVIRT_MEMORY_WB << NVIRT_VMX_BASIC_MEMORY_TYPE_SHIFT) |
-                 NVIRT_VMX_BASIC_TRUE | (cpu->basic & NVIRT_VMX_BASIC_INS_OUTS_INFO);
+                 NVIRT_VMX_BASIC_TRUE | (cpu->basic & BASIC_FROM_CPU);
     offer_secondary(cpu, &made);
     offer_controls(cpu, &made);
     made.misc = offer_misc(cpu, &made);
@@ -310,6 +312,33 @@ enum nvirt_status nvirt_vmx_caps_offer_msrs(struct nvirt_vmx_caps *offer, uint32
     return NVIRT_OK;
 }
 
+/* Without IA32_VMX_BASIC[56] no entry can deliver #CP as the CPU does, with an error code: it could
+ * not be delivered again when an exit had cut its delivery short. */
+bool nvi_vmx_can_carry_cet(const struct nvirt_vmx_caps *cpu)
+{
+    return ((cpu->entry >> 32) & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0 &&
+           ((cpu->exit >> 32) & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0 &&
+           (cpu->basic & NVIRT_VMX_BASIC_ANY_ERROR_CODE) != 0;
+}
+
+enum nvirt_status nvirt_vmx_caps_offer_cet(const struct nvirt_vmx_caps *cpu,
+                                           struct nvirt_vmx_caps *offer)
+{
+    if (cpu == NULL || offer == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (!nvi_vmx_can_carry_cet(cpu) || offer->cpu.s_cet_valid == 0 ||
+        (offer->cr4_fixed1 & NVIRT_CR4_CET) == 0) {
+        return NVIRT_ERR_CAPABILITY;
+    }
+    offer->entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    offer->true_entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    offer->exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    offer->true_exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    offer->vmcs_enum = highest_index(offer);
+    return NVIRT_OK;
+}
+
 enum nvirt_status nvirt_vmx_caps_offer_activity(struct nvirt_vmx_caps *offer)
 {
     if (offer == NULL) {
@@ -346,6 +375,7 @@ bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt
     (void)!nvirt_vmx_caps_offer_posted(&limit);
     (void)!nvirt_vmx_caps_offer_activity(&limit);
     (void)!nvirt_vmx_caps_offer_msrs(&limit, switchable(&limit));
+    (void)!nvirt_vmx_caps_offer_cet(cpu, &limit);
     return offer->basic == limit.basic && word_is_within(limit.pin, offer->pin) &&
            word_is_within(limit.proc, offer->proc) && word_is_within(limit.exit, offer->exit) &&
            word_is_within(limit.entry, offer->entry) &&
@@ -366,6 +396,7 @@ bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt
            bits_are_within(limit.vmfunc, offer->vmfunc) &&
            offer->proc3 == 0 && offer->exit2 == 0 &&
            bits_are_within(cpu->cpu.perf_global_valid, offer->cpu.perf_global_valid) &&
+           bits_are_within(cpu->cpu.s_cet_valid, offer->cpu.s_cet_valid) &&
            offer->cpu.physical_bits <= cpu->cpu.physical_bits &&
            offer->cpu.linear_bits <= cpu->cpu.linear_bits;
 }

@@ -105,6 +105,12 @@ bool nvi_vmx_canonical(uint64_t address, uint32_t linear_bits)
     return upper == 0 || upper == ~UINT64_C(0) >> (linear_bits - 1);
 }
 
+bool nvi_vmx_s_cet_is_valid(const struct nvirt_vmx_cpu_facts *facts, uint64_t value)
+{
+    return (value & ~facts->s_cet_valid) == 0 && nvi_vmx_s_cet_tracks(value) &&
+           nvi_vmx_canonical(value, facts->linear_bits);
+}
+
 bool nvi_vmx_pat_is_valid(uint64_t pat)
 {
     for (uint32_t i = 0; i < 8; i++) {

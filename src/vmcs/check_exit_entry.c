@@ -6,13 +6,12 @@
 #include "vmcs/check.h"
 
 #define MSR_ENTRY_BYTES 16u
-/* Hardware exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC. */
+/* Exceptions that need an error code where IA32_VMX_BASIC[56] does not leave it open. #CP, which came
+ * later, is not among them: such a CPU delivers it without. */
 #define VECTORS_WITH_ERROR_CODE                                                                    \
     (NVIRT_BIT(NVIRT_VECTOR_DF) | NVIRT_BIT(NVIRT_VECTOR_TS) | NVIRT_BIT(NVIRT_VECTOR_NP) |        \
      NVIRT_BIT(NVIRT_VECTOR_SS) | NVIRT_BIT(NVIRT_VECTOR_GP) | NVIRT_BIT(NVIRT_VECTOR_PF) |        \
      NVIRT_BIT(NVIRT_VECTOR_AC))
-/* #CP, on CPUs with control-flow enforcement. */
-#define VECTOR_CP 21u
 #define INSN_LENGTH_MAX 15u
 
 /* ---- MSR lists: three rules each, once per list ---- */
@@ -68,18 +67,23 @@ static bool type_is_offered(const struct nvi_vmx_check_in *in)
     }
 }
 
-/* Whether the event is one that the guest takes with an error code. Real mode, which has none, is
- * for an unrestricted guest only: without that CR0.PE is no part of this rule. */
-static bool pushes_error_code(const struct nvi_vmx_check_in *in)
+/* Whether an error code is possible at all. Real mode, which has none, is for an unrestricted guest
+ * only: without that CR0.PE is no part of this rule. */
+static bool may_push_error_code(const struct nvi_vmx_check_in *in)
 {
-    uint64_t vectors = VECTORS_WITH_ERROR_CODE;
-
-    if ((in->offer->cr4_fixed1 & NVIRT_CR4_CET) != 0) {
-        vectors |= NVIRT_BIT(VECTOR_CP);
-    }
     return nvi_vmx_injects(in->vmcs12, NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION) &&
-           (!nvi_vmx_unrestricted(in->vmcs12) || (in->vmcs12->guest_cr0 & NVIRT_CR0_PE) != 0) &&
-           (vectors & NVIRT_BIT(nvi_vmx_event_vector(in->vmcs12) & 31u)) != 0;
+           (!nvi_vmx_unrestricted(in->vmcs12) || (in->vmcs12->guest_cr0 & NVIRT_CR0_PE) != 0);
+}
+
+static bool vector_has_error_code(const struct nvi_vmx_check_in *in)
+{
+    return (VECTORS_WITH_ERROR_CODE & NVIRT_BIT(nvi_vmx_event_vector(in->vmcs12) & 31u)) != 0;
+}
+
+/* The CPU leaves it to whoever injects a hardware exception. */
+static bool any_error_code(const struct nvi_vmx_check_in *in)
+{
+    return (in->offer->basic & NVIRT_VMX_BASIC_ANY_ERROR_CODE) != 0;
 }
 
 static bool is_software_event(const struct nvirt_vmcs *v12)
@@ -110,8 +114,12 @@ static enum nvi_vmx_rule event(const struct nvi_vmx_check_in *in)
 
     NVIRT_RULE(VMX_CTL_EVENT_TYPE, type_is_offered(in));
     NVIRT_RULES(event_vector(v12));
-    NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_ABSENT, has_code || !pushes_error_code(in));
-    NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_PRESENT, !has_code || pushes_error_code(in));
+    NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_ABSENT, has_code || any_error_code(in) ||
+                                                    !may_push_error_code(in) ||
+                                                    !vector_has_error_code(in));
+    NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_PRESENT,
+               !has_code || (may_push_error_code(in) &&
+                             (any_error_code(in) || vector_has_error_code(in))));
     NVIRT_RULE(VMX_CTL_EVENT_RESERVED, (v12->entry_interruption & NVIRT_VMX_INTR_RESERVED) == 0);
     NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_HIGH,
                !has_code || (v12->entry_error_code & NVIRT_BITS(31, 16)) == 0);

@@ -54,7 +54,7 @@ static enum nvi_vmx_rule efer(const struct nvi_vmx_check_in *in)
 
 #define BNDCFGS_RESERVED NVIRT_BITS(11, 2)
 
-static enum nvi_vmx_rule bounds_and_keys(const struct nvi_vmx_check_in *in)
+static enum nvi_vmx_rule bounds(const struct nvi_vmx_check_in *in)
 {
     const struct nvirt_vmcs *v12 = in->vmcs12;
 
@@ -63,8 +63,20 @@ static enum nvi_vmx_rule bounds_and_keys(const struct nvi_vmx_check_in *in)
         NVIRT_RULE(VMX_GUEST_BNDCFGS_CANONICAL,
                    nvi_vmx_is_canonical_in(in, v12->guest_bndcfgs & NVIRT_BITS(63, 12)));
     }
-    NVIRT_RULE(VMX_GUEST_PKRS, !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PKRS) ||
-                                   v12->guest_pkrs >> 32 == 0);
+    return NVI_VMX_RULE_NONE;
+}
+
+static bool loads_cet(const struct nvirt_vmcs *v12)
+{
+    return nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_CET);
+}
+
+static enum nvi_vmx_rule cet(const struct nvi_vmx_check_in *in)
+{
+    const struct nvirt_vmcs *v12 = in->vmcs12;
+
+    NVIRT_RULE(VMX_GUEST_S_CET_RESERVED, (v12->guest_s_cet & ~in->offer->cpu.s_cet_valid) == 0);
+    NVIRT_RULE(VMX_GUEST_S_CET_TRACKER, nvi_vmx_s_cet_tracks(v12->guest_s_cet));
     return NVI_VMX_RULE_NONE;
 }
 
@@ -80,6 +92,9 @@ enum nvi_vmx_rule nvi_vmx_rules_guest_registers(const struct nvi_vmx_check_in *i
     NVIRT_RULE(VMX_GUEST_DR7_HIGH, !debug || v12->guest_dr7 >> 32 == 0);
     NVIRT_RULE(VMX_GUEST_SYSENTER_ESP, nvi_vmx_is_canonical_in(in, v12->guest_sysenter_esp));
     NVIRT_RULE(VMX_GUEST_SYSENTER_EIP, nvi_vmx_is_canonical_in(in, v12->guest_sysenter_eip));
+    NVIRT_RULE(VMX_GUEST_CET_CANONICAL, !loads_cet(v12) ||
+                                            (nvi_vmx_is_canonical_in(in, v12->guest_s_cet) &&
+                                             nvi_vmx_is_canonical_in(in, v12->guest_ssp_table)));
     NVIRT_RULE(VMX_GUEST_PERF_GLOBAL,
                !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL) ||
                    (v12->guest_perf_global & ~in->offer->cpu.perf_global_valid) == 0);
@@ -88,6 +103,11 @@ enum nvi_vmx_rule nvi_vmx_rules_guest_registers(const struct nvi_vmx_check_in *i
     if (nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_EFER)) {
         NVIRT_RULES(efer(in));
     }
-    NVIRT_RULES(bounds_and_keys(in));
+    NVIRT_RULES(bounds(in));
+    if (loads_cet(v12)) {
+        NVIRT_RULES(cet(in));
+    }
+    NVIRT_RULE(VMX_GUEST_PKRS, !nvi_vmx_entry_has(v12, NVIRT_VMX_ENTRY_CTL_LOAD_PKRS) ||
+                                   v12->guest_pkrs >> 32 == 0);
     return NVI_VMX_RULE_NONE;
 }

@@ -51,6 +51,23 @@ static enum nvi_vmx_rule rip_and_rflags(const struct nvi_vmx_check_in *in)
     return NVI_VMX_RULE_NONE;
 }
 
+/* SSP is known to hold its rules where nothing of the registers has changed; it may not even be read
+ * then. It need not be canonical. */
+static enum nvi_vmx_rule shadow_stack(const struct nvi_vmx_check_in *in)
+{
+    uint64_t ssp = in->vmcs12->guest_ssp;
+    uint64_t upper = ssp >> in->offer->cpu.linear_bits;
+
+    if (!nvi_vmx_entry_has(in->vmcs12, NVIRT_VMX_ENTRY_CTL_LOAD_CET) ||
+        (in->known & NVI_VMX_KNOWN_REGISTERS) != 0) {
+        return NVI_VMX_RULE_NONE;
+    }
+    NVIRT_RULE(VMX_GUEST_SSP_ALIGNED, (ssp & NVIRT_BITS(1, 0)) == 0);
+    NVIRT_RULE(VMX_GUEST_SSP_WIDTH,
+               upper == 0 || upper == ~UINT64_C(0) >> in->offer->cpu.linear_bits);
+    return NVI_VMX_RULE_NONE;
+}
+
 /* ---- activity state ---- */
 
 static bool activity_is_offered(const struct nvi_vmx_check_in *in)
@@ -234,6 +251,7 @@ static enum nvi_vmx_rule link(const struct nvi_vmx_check_in *in)
 enum nvi_vmx_rule nvi_vmx_rules_guest_rest(const struct nvi_vmx_check_in *in)
 {
     NVIRT_RULES(rip_and_rflags(in));
+    NVIRT_RULES(shadow_stack(in));
     NVIRT_RULES(activity(in));
     NVIRT_RULES(interruptibility(in));
     NVIRT_RULES(pending_debug(in));

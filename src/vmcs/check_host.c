@@ -23,6 +23,21 @@ static enum nvi_vmx_rule efer(const struct nvi_vmx_check_in *in)
     return NVI_VMX_RULE_NONE;
 }
 
+static bool loads_cet(const struct nvirt_vmcs *v12)
+{
+    return (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0;
+}
+
+static enum nvi_vmx_rule cet(const struct nvi_vmx_check_in *in)
+{
+    const struct nvirt_vmcs *v12 = in->vmcs12;
+
+    NVIRT_RULE(VMX_HOST_S_CET_RESERVED, (v12->host_s_cet & ~in->offer->cpu.s_cet_valid) == 0);
+    NVIRT_RULE(VMX_HOST_S_CET_TRACKER, nvi_vmx_s_cet_tracks(v12->host_s_cet));
+    NVIRT_RULE(VMX_HOST_SSP_ALIGNED, (v12->host_ssp & NVIRT_BITS(1, 0)) == 0);
+    return NVI_VMX_RULE_NONE;
+}
+
 static enum nvi_vmx_rule registers(const struct nvi_vmx_check_in *in)
 {
     const struct nvirt_vmcs *v12 = in->vmcs12;
@@ -37,6 +52,8 @@ static enum nvi_vmx_rule registers(const struct nvi_vmx_check_in *in)
     NVIRT_RULE(VMX_HOST_CR3_WIDTH, nvi_vmx_within_width(in, v12->host_cr3));
     NVIRT_RULE(VMX_HOST_SYSENTER_ESP, nvi_vmx_is_canonical_in(in, v12->host_sysenter_esp));
     NVIRT_RULE(VMX_HOST_SYSENTER_EIP, nvi_vmx_is_canonical_in(in, v12->host_sysenter_eip));
+    NVIRT_RULE(VMX_HOST_SSP_TABLE,
+               !loads_cet(v12) || nvi_vmx_is_canonical_in(in, v12->host_ssp_table));
     NVIRT_RULE(VMX_HOST_PERF_GLOBAL,
                (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL) == 0 ||
                    (v12->host_perf_global & ~offer->cpu.perf_global_valid) == 0);
@@ -44,6 +61,9 @@ static enum nvi_vmx_rule registers(const struct nvi_vmx_check_in *in)
                                  nvi_vmx_pat_is_valid(v12->host_pat));
     if ((v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_EFER) != 0) {
         NVIRT_RULES(efer(in));
+    }
+    if (loads_cet(v12)) {
+        NVIRT_RULES(cet(in));
     }
     NVIRT_RULE(VMX_HOST_PKRS, (v12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_PKRS) == 0 ||
                                   v12->host_pkrs >> 32 == 0);
@@ -96,9 +116,14 @@ static enum nvi_vmx_rule address_space(const struct nvi_vmx_check_in *in)
         /* Only an L1 outside IA-32e mode comes here, whose IA-32e-mode guest is refused above. */
         NVIRT_RULE(VMX_HOST_32_PCIDE, (v12->host_cr4 & NVIRT_CR4_PCIDE) == 0);
         NVIRT_RULE(VMX_HOST_32_RIP, v12->host_rip >> 32 == 0);
+        NVIRT_RULE(VMX_HOST_32_CET,
+                   !loads_cet(v12) || (v12->host_s_cet | v12->host_ssp) >> 32 == 0);
     } else {
         NVIRT_RULE(VMX_HOST_64_PAE, (v12->host_cr4 & NVIRT_CR4_PAE) != 0);
         NVIRT_RULE(VMX_HOST_64_RIP, rip_is_canonical(in));
+        NVIRT_RULE(VMX_HOST_64_CET, !loads_cet(v12) ||
+                                        (nvi_vmx_is_canonical_in(in, v12->host_s_cet) &&
+                                         nvi_vmx_is_canonical_in(in, v12->host_ssp)));
     }
     return NVI_VMX_RULE_NONE;
 }

@@ -49,6 +49,9 @@
 #define EXIT_FROM_01                                                                               \
     (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER |     \
      NVIRT_VMX_EXIT_CTL_LOAD_PERF_GLOBAL | NVIRT_VMX_EXIT_CTL_CONCEAL_PT)
+/* L1's CET state is in vmcs01, and so is L2's in vmcs02 (nvi_vmx_cet_control()). */
+#define EXIT_WITH_CET (EXIT_FROM_01 | NVIRT_VMX_EXIT_CTL_LOAD_CET)
+#define ENTRY_WITH_CET (ENTRY_FROM_01 | NVIRT_VMX_ENTRY_CTL_LOAD_CET)
 /* What L2 leaves in these registers must be known at every exit, wanted by L1 or not. */
 #define EXIT_ALWAYS                                                                                \
     (NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_SAVE_EFER)
@@ -353,7 +356,7 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
                                : vmcs12->exit_controls;
 
     out->exit_controls = required(in->cpu, in->cpu->exit, in->cpu->true_exit) |
-                         (vmcs01->exit_controls & EXIT_FROM_01) |
+                         (vmcs01->exit_controls & EXIT_WITH_CET) |
                          (acknowledge & NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT) | EXIT_ALWAYS;
     /* An exit that L0 keeps to itself must not wind L2's timer up again, so what is left of it is
      * saved whether or not L1 wants to see that. */
@@ -364,7 +367,7 @@ static void merge_exit_entry(const struct nvi_vmx_merge_in *in, struct nvirt_vmc
     }
     out->entry_controls = required(in->cpu, in->cpu->entry, in->cpu->true_entry) |
                           (vmcs12->entry_controls & ENTRY_FROM_12) |
-                          (vmcs01->entry_controls & ENTRY_FROM_01) | ENTRY_ALWAYS;
+                          (vmcs01->entry_controls & ENTRY_WITH_CET) | ENTRY_ALWAYS;
     /* MSRs that hardware switches are L0's own; L1's lists are carried out in software. */
     out->exit_msr_store_addr = vmcs01->exit_msr_store_addr;
     out->exit_msr_store_count = vmcs01->exit_msr_store_count;
@@ -446,6 +449,17 @@ void nvi_vmx_merge_flow(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vm
     merge_event(vmcs12, vmcs02);
 }
 
+static void merge_cet(const struct nvirt_vmcs *vmcs12, const struct nvirt_vmcs *vmcs01,
+                      struct nvirt_vmcs *out)
+{
+    const struct nvirt_vmcs *from =
+        (vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0 ? vmcs12 : vmcs01;
+
+#define X(NAME, member, host) out->member = from->member;
+    NVI_CET_FIELDS(X)
+#undef X
+}
+
 static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
 {
     const struct nvirt_vmcs *vmcs12 = in->vmcs12;
@@ -467,6 +481,9 @@ static void merge_guest(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
     if ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG) == 0) {
         out->guest_dr7 = vmcs01->guest_dr7;
         out->guest_debugctl = vmcs01->guest_debugctl;
+    }
+    if (nvi_vmx_has_cet(vmcs01)) {
+        merge_cet(vmcs12, vmcs01, out);
     }
     if (in->pdptes_loaded) {
         out->guest_pdpte0 = in->pdpte[0];

@@ -6,13 +6,41 @@
  *
  * Contract with the host that all of this rests on: vmcs01 has "save debug controls", "save" and
  * "load" of IA32_PAT and IA32_EFER set in its exit and entry controls, so that vmcs01's image holds
- * L1's live DR7, IA32_DEBUGCTL, PAT and EFER after every exit. vmcs02 has them too.
+ * L1's live DR7, IA32_DEBUGCTL, PAT and EFER after every exit. vmcs02 has them too. For an L1 with CET
+ * vmcs01 has "load CET state" in both, and therefore vmcs02.
  */
 #ifndef NVIRT_SRC_VMCS_MERGE_H
 #define NVIRT_SRC_VMCS_MERGE_H
 
 #include <nvirt/vmcs.h>
 #include <nvirt/x86.h>
+
+/** CET state that a VMCS holds: (NAME, member, member of the host state that an exit loads). */
+#define NVI_CET_FIELDS(X)                                                                          \
+    X(GUEST_S_CET, guest_s_cet, host_s_cet)                                                        \
+    X(GUEST_SSP, guest_ssp, host_ssp)                                                              \
+    X(GUEST_SSP_TABLE, guest_ssp_table, host_ssp_table)
+
+/** One level's. */
+struct nvi_cet {
+#define X(NAME, member, host) uint64_t member;
+    NVI_CET_FIELDS(X)
+#undef X
+};
+
+/** The control of a word of vmcs01 by which CET state is switched, 0 for any other field. */
+static inline uint64_t nvi_vmx_cet_control(enum nvirt_vmcs_field field)
+{
+    return field == NVIRT_VMCS_ENTRY_CONTROLS  ? NVIRT_VMX_ENTRY_CTL_LOAD_CET
+           : field == NVIRT_VMCS_EXIT_CONTROLS ? NVIRT_VMX_EXIT_CTL_LOAD_CET
+                                               : 0;
+}
+
+/** True when vmcs01 holds L1's CET state: vmcs02 then holds L2's. */
+static inline bool nvi_vmx_has_cet(const struct nvirt_vmcs *vmcs01)
+{
+    return (vmcs01->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0;
+}
 
 /** What the merge needs beyond the two VMCSs. */
 struct nvi_vmx_merge_in {
@@ -37,6 +65,7 @@ struct nvi_vmx_merge_in {
  * What a word of controls of vmcs01 may have: all that vmcs02 carries, that has its counterpart
  * there, or that is about L1 alone. Any other bit would be an intercept or a switch of state that
  * is lost while L2 runs, so the host is refused it. The XSS-exiting bitmap counts as such a word.
+ * "Load CET state" is not among them: nvi_vmx_cet_control().
  * @return the bits; all ones for any other field.
  */
 uint64_t nvi_vmx_l0_may_control(const struct nvirt_vmx_caps *cpu,
@@ -133,6 +162,7 @@ struct nvi_vmx_live {
     uint64_t cr0;  /**< CR0 in force: its CD, NW and ET bits survive the exit. */
     uint64_t efer;
     uint64_t pat;
+    struct nvi_cet cet; /**< Of an L1 with CET. */
     bool nmi_blocked; /**< NMIs stay blocked in L1. */
 };
 

@@ -66,7 +66,8 @@ static inline bool saved_if_asked(enum nvirt_vmcs_field field)
 static inline bool is_lazy(enum nvirt_vmcs_field field, enum nvirt_vmcs_kind kind,
                            enum nvirt_vmcs_gate gate)
 {
-    return kind == NVIRT_VMCS_KIND_GUEST && nvi_vmx_is_l2_state(field, gate) &&
+    return kind == NVIRT_VMCS_KIND_GUEST &&
+           (nvi_vmx_is_l2_state(field, gate) || gate == NVIRT_VMCS_GATE_GUEST_CET) &&
            ((saved_always(field) && !belongs_to_flow(field)) || saved_if_asked(field));
 }
 
@@ -171,6 +172,16 @@ static bool nmi_blocked_after(const struct nvirt_vmcs *vmcs02, const struct nvir
     return (vmcs02->guest_interruptibility & NVIRT_VMX_BLOCK_NMI) != 0;
 }
 
+static struct nvi_cet cet_of(const struct nvirt_vmcs *vmcs)
+{
+    struct nvi_cet cet;
+
+#define X(NAME, member, host) cet.member = vmcs->member;
+    NVI_CET_FIELDS(X)
+#undef X
+    return cet;
+}
+
 struct nvi_vmx_live nvi_vmx_live_at_exit(const struct nvirt_vmcs *vmcs02,
                                          const struct nvirt_vmcs *vmcs12,
                                          const struct nvi_vmx_exit_info *info)
@@ -180,6 +191,7 @@ struct nvi_vmx_live nvi_vmx_live_at_exit(const struct nvirt_vmcs *vmcs02,
     live.cr0 = vmcs02->guest_cr0;
     live.efer = vmcs02->guest_efer;
     live.pat = vmcs02->guest_pat;
+    live.cet = cet_of(vmcs02);
     live.nmi_blocked = nmi_blocked_after(vmcs02, vmcs12, info);
     return live;
 }
@@ -191,6 +203,7 @@ struct nvi_vmx_live nvi_vmx_live_at_entry_failure(const struct nvirt_vmcs *vmcs0
     live.cr0 = vmcs01->guest_cr0;
     live.efer = vmcs01->guest_efer;
     live.pat = vmcs01->guest_pat;
+    live.cet = cet_of(vmcs01);
     live.nmi_blocked = (vmcs01->guest_interruptibility & NVIRT_VMX_BLOCK_NMI) != 0;
     return live;
 }
@@ -292,11 +305,24 @@ static void load_segments(const struct nvirt_vmcs *vmcs12, struct nvirt_vmcs *vm
     vmcs01->guest_idtr_limit = TABLE_LIMIT;
 }
 
+static void load_cet(const struct nvirt_vmcs *vmcs12, const struct nvi_vmx_live *live,
+                     struct nvirt_vmcs *vmcs01)
+{
+    bool loads = (vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0;
+
+#define X(NAME, member, host) vmcs01->member = loads ? vmcs12->host : live->cet.member;
+    NVI_CET_FIELDS(X)
+#undef X
+}
+
 void nvi_vmx_load_host_state(const struct nvirt_vmcs *vmcs12, const struct nvi_vmx_live *live,
                              const struct nvirt_vmx_caps *cpu, struct nvirt_vmcs *vmcs01)
 {
     load_registers(vmcs12, live, cpu, vmcs01);
     load_segments(vmcs12, vmcs01);
+    if (nvi_vmx_has_cet(vmcs01)) {
+        load_cet(vmcs12, live, vmcs01);
+    }
     vmcs01->guest_rip = vmcs12->host_rip;
     vmcs01->guest_rsp = vmcs12->host_rsp;
     vmcs01->guest_rflags = NVIRT_RFLAGS_FIXED1;

@@ -128,6 +128,20 @@ bool nvi_vmx_pat_is_valid(uint64_t pat);
 /** True when @p offer goes nowhere beyond what nvirt_vmx_caps_offer() gives for @p cpu. */
 bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt_vmx_caps *offer);
 
+/** True when vmcs01 and vmcs02 can switch CET state on a CPU with @p cpu. */
+bool nvi_vmx_can_carry_cet(const struct nvirt_vmx_caps *cpu);
+
+/** True when IA32_S_CET could be written @p value: no reserved bit, not both SUPPRESS and TRACKER, and
+ *  canonical. */
+bool nvi_vmx_s_cet_is_valid(const struct nvirt_vmx_cpu_facts *facts, uint64_t value);
+/** SUPPRESS and TRACKER are not both set [SDM 4 "Architectural MSRs"]. */
+static inline bool nvi_vmx_s_cet_tracks(uint64_t value)
+{
+    const uint64_t both = NVIRT_BIT(10) | NVIRT_BIT(11);
+
+    return (value & both) != both;
+}
+
 /** Takes the capabilities away that @p field depends on, and what makes no sense without them. */
 void nvi_vmcs_withdraw(struct nvirt_vmx_caps *caps, enum nvirt_vmcs_field field);
 

@@ -196,7 +196,6 @@ static void basic_information(void **state)
     assert_int_equal((f.offer.basic & NVIRT_VMX_BASIC_SIZE) >> 32, 4096);
     assert_int_equal((f.offer.basic & NVIRT_VMX_BASIC_MEMORY_TYPE) >> 50, 6);
     assert_int_equal(f.offer.basic & (NVIRT_VMX_BASIC_ADDRESS_32 | NVIRT_VMX_BASIC_DUAL_MONITOR |
-                                      NVIRT_VMX_BASIC_ANY_ERROR_CODE |
                                       NVIRT_VMX_BASIC_NESTED_EXCEPTION),
                      0);
     assert_true((f.offer.basic & NVIRT_VMX_BASIC_TRUE) != 0);
@@ -204,6 +203,11 @@ static void basic_information(void **state)
     f.cpu.basic &= ~NVIRT_VMX_BASIC_INS_OUTS_INFO;
     offer_from(&f);
     assert_true((f.offer.basic & NVIRT_VMX_BASIC_INS_OUTS_INFO) == 0);
+    /* Entries of L1's inject what those of vmcs02 do. */
+    assert_true((f.offer.basic & NVIRT_VMX_BASIC_ANY_ERROR_CODE) == 0);
+    f.cpu.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+    offer_from(&f);
+    assert_true((f.offer.basic & NVIRT_VMX_BASIC_ANY_ERROR_CODE) != 0);
 }
 
 /* [SDM 3D "Miscellaneous Data"] */
@@ -244,6 +248,60 @@ static void switched_msrs_are_offered_on_the_hosts_word(void **state)
     assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 4), NVIRT_ERR_CAPABILITY);
     assert_int_equal(nvirt_vmx_caps_offer_msrs(&f.offer, 2), NVIRT_OK);
     assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+}
+
+/* Offered on the host's word, where the CPU can switch it for L1 and for L2, can deliver #CP again, and
+ * L1 has CET. */
+static void cet_is_offered_on_the_hosts_word(void **state)
+{
+    const uint64_t entry = NVIRT_VMX_ENTRY_CTL_LOAD_CET;
+    const uint64_t exit = NVIRT_VMX_EXIT_CTL_LOAD_CET;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    fixture_cpu_cet(&f.cpu);
+    offer_from(&f);
+    assert_int_equal((f.offer.entry | f.offer.true_entry) >> 32 & entry, 0);
+    assert_int_equal((f.offer.exit | f.offer.true_exit) >> 32 & exit, 0);
+    assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_SSP));
+    assert_int_equal(nvirt_vmx_caps_offer_cet(NULL, &f.offer), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer_cet(&f.cpu, NULL), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer_cet(&f.cpu, &f.offer), NVIRT_OK);
+    assert_int_equal((f.offer.entry & f.offer.true_entry) >> 32 & entry, entry);
+    assert_int_equal((f.offer.exit & f.offer.true_exit) >> 32 & exit, exit);
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_SSP));
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_HOST_SSP_TABLE));
+    assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    f.offer.cpu.s_cet_valid |= NVIRT_BIT(6);
+    assert_false(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+}
+
+static void cet_is_not_offered_where_something_lacks(void **state)
+{
+    for (uint32_t i = 0; i < 5; i++) {
+        struct fixture f;
+
+        (void)state;
+        fixture_init(&f);
+        fixture_cpu_cet(&f.cpu);
+        if (i == 0)
+            f.cpu.entry &= ~(NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32);
+        if (i == 1)
+            f.cpu.exit &= ~(NVIRT_VMX_EXIT_CTL_LOAD_CET << 32);
+        if (i == 2)
+            f.cpu.basic &= ~NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+        if (i == 3)
+            f.cpu.cpu.s_cet_valid = 0;
+        if (i == 4)
+            f.cpu.cpu.cr4_valid &= ~NVIRT_CR4_CET;
+        offer_from(&f);
+        assert_int_equal(nvirt_vmx_caps_offer_cet(&f.cpu, &f.offer), NVIRT_ERR_CAPABILITY);
+        assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_GUEST_SSP));
+        f.offer.entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+        f.offer.true_entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+        assert_false(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    }
 }
 
 /* Where entries of L1's load IA32_PERF_GLOBAL_CTRL, vmcs01 may not: the two would undo each other. */
@@ -544,6 +602,8 @@ int main(void)
         cmocka_unit_test(miscellaneous_data),
         cmocka_unit_test(switched_msrs_are_offered_on_the_hosts_word),
         cmocka_unit_test(the_counters_are_of_one_level),
+        cmocka_unit_test(cet_is_offered_on_the_hosts_word),
+        cmocka_unit_test(cet_is_not_offered_where_something_lacks),
         cmocka_unit_test(fixed_bits),
         cmocka_unit_test(ept_and_vpid),
         cmocka_unit_test(a_log_goes_with_dirty_flags),

@@ -140,7 +140,7 @@ static void vmx_ctl_event_other_vector(void **state)
 
 static bool has_error_code(uint64_t vector)
 {
-    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
 }
 
 static void vmx_ctl_event_error_code_absent(void **state)
@@ -157,8 +157,11 @@ static void vmx_ctl_event_error_code_absent(void **state)
     /* But only an unrestricted guest can be in it: for others CR0.PE is no part of the rule. */
     REFUSES(VMX_CTL_EVENT_ERROR_CODE_ABSENT, v->guest_cr0 &= ~NVIRT_CR0_PE;
             event(f, EXCEPTION, 13, false));
-    /* Nor does a CPU without CET know #CP. */
-    ACCEPTS(f->offer.cr4_fixed1 &= ~NVIRT_CR4_CET; event(f, EXCEPTION, 21, false));
+    /* IA32_VMX_BASIC[56] leaves it open for every vector. */
+    for (uint64_t vector = 0; vector < 32; vector++) {
+        ACCEPTS(f->offer.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+                event(f, EXCEPTION, vector, false));
+    }
     /* Software interrupts to the same vectors have none either. */
     ACCEPTS(event(f, SOFTWARE, 13, false));
 }
@@ -179,8 +182,18 @@ static void vmx_ctl_event_error_code_present(void **state)
     REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, event(f, PRIVILEGED, 13, true));
     REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, event(f, SOFTWARE_EXCEPTION, 13, true));
     REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, event(f, OTHER, 0, true));
-    REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, event(f, EXCEPTION, 21, true);
-            f->offer.cr4_fixed1 &= ~NVIRT_CR4_CET);
+    /* With IA32_VMX_BASIC[56] hardware exceptions may have one, but nothing else, */
+    for (uint64_t vector = 0; vector < 32; vector++) {
+        ACCEPTS(f->offer.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+                event(f, EXCEPTION, vector, true));
+    }
+    REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, f->offer.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+            event(f, NMI, 2, true));
+    REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, f->offer.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+            event(f, SOFTWARE_EXCEPTION, 4, true));
+    /* and not in real mode. */
+    REFUSES(VMX_CTL_EVENT_ERROR_CODE_PRESENT, fixture_guest_real(f);
+            f->offer.basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE; event(f, EXCEPTION, 13, true));
 }
 
 static void vmx_ctl_event_reserved(void **state)

@@ -166,6 +166,45 @@ static void vmx_guest_pkrs(void **state)
     ACCEPTS(v->guest_pkrs = NVIRT_BIT(32));
 }
 
+static void vmx_guest_cet_canonical(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_CET_CANONICAL, fixture_cet(f); v->guest_s_cet = NOT_CANONICAL);
+    REFUSES(VMX_GUEST_CET_CANONICAL, fixture_cet(f); v->guest_ssp_table = NOT_CANONICAL);
+    REFUSES(VMX_GUEST_CET_CANONICAL, fixture_cet(f); v->guest_ssp_table = NVIRT_BIT(63));
+    ACCEPTS(fixture_cet(f); v->guest_s_cet = v->guest_ssp_table = NVIRT_BITS(63, 47));
+    /* Outside IA-32e mode too. */
+    ACCEPTS(fixture_cet(f); fixture_guest_32(f); v->guest_s_cet = NOT_CANONICAL - 0x1000);
+    /* The width is the CPU's, not that of the paging mode. */
+    ACCEPTS(fixture_cet(f); f->offer.cpu.linear_bits = 57;
+            v->guest_s_cet = v->guest_ssp_table = NOT_CANONICAL);
+    ACCEPTS(fixture_cet(f); v->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_LOAD_CET;
+            v->guest_s_cet = v->guest_ssp_table = NOT_CANONICAL);
+}
+
+static void vmx_guest_s_cet_reserved(void **state)
+{
+    (void)state;
+    for (uint32_t bit = 6; bit < 10; bit++) {
+        REFUSES(VMX_GUEST_S_CET_RESERVED, fixture_cet(f); v->guest_s_cet = NVIRT_BIT(bit));
+    }
+    ACCEPTS(fixture_cet(f); v->guest_s_cet = 0x43f);
+    /* A CPU without indirect branch tracking has two bits. */
+    REFUSES(VMX_GUEST_S_CET_RESERVED, fixture_cet(f); f->offer.cpu.s_cet_valid = 3;
+            v->guest_s_cet = 4);
+    ACCEPTS(fixture_cet(f); f->offer.cpu.s_cet_valid = 3; v->guest_s_cet = 3);
+    ACCEPTS(v->guest_s_cet = NVIRT_BIT(6));
+}
+
+static void vmx_guest_s_cet_tracker(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_S_CET_TRACKER, fixture_cet(f); v->guest_s_cet = 0xc04);
+    ACCEPTS(fixture_cet(f); v->guest_s_cet = 0x404);
+    ACCEPTS(fixture_cet(f); v->guest_s_cet = 0x804);
+    ACCEPTS(v->guest_s_cet = 0xc04);
+}
+
 static void vmx_guest_efer_reserved(void **state)
 {
     (void)state;
@@ -204,6 +243,9 @@ int main(void)
         cmocka_unit_test(vmx_guest_bndcfgs_reserved),
         cmocka_unit_test(vmx_guest_bndcfgs_canonical),
         cmocka_unit_test(vmx_guest_pkrs),
+        cmocka_unit_test(vmx_guest_cet_canonical),
+        cmocka_unit_test(vmx_guest_s_cet_reserved),
+        cmocka_unit_test(vmx_guest_s_cet_tracker),
         cmocka_unit_test(vmx_guest_pat),          cmocka_unit_test(vmx_guest_efer_reserved),
         cmocka_unit_test(vmx_guest_efer_lma),     cmocka_unit_test(vmx_guest_efer_lme),
     };

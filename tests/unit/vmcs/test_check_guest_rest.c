@@ -51,6 +51,30 @@ static void vmx_guest_rip_width(void **state)
     ACCEPTS(v->guest_rip = NVIRT_BIT(48); f->offer.cpu.linear_bits = 57);
 }
 
+static void vmx_guest_ssp_aligned(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_SSP_ALIGNED, fixture_cet(f); v->guest_ssp = 0x1001);
+    REFUSES(VMX_GUEST_SSP_ALIGNED, fixture_cet(f); v->guest_ssp = 0x1002);
+    ACCEPTS(fixture_cet(f); v->guest_ssp = 0x1004);
+    ACCEPTS(v->guest_ssp = 3);
+    /* Of a field that has not been read since it was found valid nothing is asked. */
+    ACCEPTS(fixture_cet(f); f->in.known = NVI_VMX_KNOWN_REGISTERS; v->guest_ssp = 3);
+}
+
+static void vmx_guest_ssp_width(void **state)
+{
+    (void)state;
+    REFUSES(VMX_GUEST_SSP_WIDTH, fixture_cet(f); v->guest_ssp = NVIRT_BIT(48));
+    REFUSES(VMX_GUEST_SSP_WIDTH, fixture_cet(f); v->guest_ssp = NVIRT_BITS(62, 48));
+    /* Not canonical, and above 4 GByte in 32-bit mode: neither matters. */
+    ACCEPTS(fixture_cet(f); v->guest_ssp = NVIRT_BIT(47));
+    ACCEPTS(fixture_cet(f); v->guest_ssp = NVIRT_BITS(63, 48));
+    ACCEPTS(fixture_cet(f); fixture_guest_32(f); v->guest_ssp = NVIRT_BIT(32));
+    ACCEPTS(fixture_cet(f); f->offer.cpu.linear_bits = 57; v->guest_ssp = NVIRT_BIT(48));
+    ACCEPTS(v->guest_ssp = NVIRT_BIT(48));
+}
+
 static void vmx_guest_rflags_reserved(void **state)
 {
     (void)state;
@@ -395,6 +419,8 @@ int main(void)
         cmocka_unit_test(vmx_guest_table_limits),
         cmocka_unit_test(vmx_guest_rip_high),
         cmocka_unit_test(vmx_guest_rip_width),
+        cmocka_unit_test(vmx_guest_ssp_aligned),
+        cmocka_unit_test(vmx_guest_ssp_width),
         cmocka_unit_test(vmx_guest_rflags_reserved),
         cmocka_unit_test(vmx_guest_rflags_vm),
         cmocka_unit_test(vmx_guest_rflags_if),

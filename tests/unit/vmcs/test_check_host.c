@@ -96,6 +96,65 @@ static void vmx_host_pkrs(void **state)
     ACCEPTS(v->host_pkrs = NVIRT_BIT(32));
 }
 
+static void vmx_host_ssp_table(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_SSP_TABLE, fixture_cet(f); v->host_ssp_table = NOT_CANONICAL);
+    REFUSES(VMX_HOST_SSP_TABLE, fixture_cet(f); fixture_l1_32(f);
+            v->host_ssp_table = NVIRT_BIT(63));
+    ACCEPTS(fixture_cet(f); v->host_ssp_table = NVIRT_BITS(63, 47));
+    ACCEPTS(v->host_ssp_table = NOT_CANONICAL);
+}
+
+static void vmx_host_s_cet_reserved(void **state)
+{
+    (void)state;
+    for (uint32_t bit = 6; bit < 10; bit++) {
+        REFUSES(VMX_HOST_S_CET_RESERVED, fixture_cet(f); v->host_s_cet = NVIRT_BIT(bit));
+    }
+    REFUSES(VMX_HOST_S_CET_RESERVED, fixture_cet(f); f->offer.cpu.s_cet_valid = 3;
+            v->host_s_cet = 4);
+    ACCEPTS(fixture_cet(f); v->host_s_cet = 0x83f);
+    ACCEPTS(v->host_s_cet = NVIRT_BIT(6));
+}
+
+static void vmx_host_s_cet_tracker(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_S_CET_TRACKER, fixture_cet(f); v->host_s_cet = 0xc00);
+    ACCEPTS(fixture_cet(f); v->host_s_cet = 0x400);
+    ACCEPTS(fixture_cet(f); v->host_s_cet = 0x800);
+    ACCEPTS(v->host_s_cet = 0xc00);
+}
+
+static void vmx_host_ssp_aligned(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_SSP_ALIGNED, fixture_cet(f); v->host_ssp = 0x1001);
+    REFUSES(VMX_HOST_SSP_ALIGNED, fixture_cet(f); v->host_ssp = 0x1002);
+    ACCEPTS(fixture_cet(f); v->host_ssp = 0x1004);
+    ACCEPTS(v->host_ssp = 3);
+}
+
+static void vmx_host_32_cet(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_32_CET, fixture_cet(f); fixture_l1_32(f); v->host_s_cet = NVIRT_BIT(32));
+    REFUSES(VMX_HOST_32_CET, fixture_cet(f); fixture_l1_32(f); v->host_ssp = NVIRT_BIT(32));
+    ACCEPTS(fixture_cet(f); fixture_l1_32(f); v->host_s_cet = 0xfffff000;
+            v->host_ssp = 0xfffffffc);
+    ACCEPTS(fixture_l1_32(f); v->host_s_cet = v->host_ssp = NVIRT_BIT(32));
+}
+
+static void vmx_host_64_cet(void **state)
+{
+    (void)state;
+    REFUSES(VMX_HOST_64_CET, fixture_cet(f); v->host_s_cet = NOT_CANONICAL);
+    REFUSES(VMX_HOST_64_CET, fixture_cet(f); v->host_ssp = NOT_CANONICAL);
+    ACCEPTS(fixture_cet(f); v->host_s_cet = v->host_ssp = NVIRT_BITS(63, 47));
+    ACCEPTS(v->host_s_cet = v->host_ssp = NOT_CANONICAL);
+}
+
 static void vmx_host_efer_reserved(void **state)
 {
     (void)state;
@@ -232,6 +291,9 @@ int main(void)
         cmocka_unit_test(vmx_host_sysenter_esp), cmocka_unit_test(vmx_host_sysenter_eip),
         cmocka_unit_test(vmx_host_perf_global),
         cmocka_unit_test(vmx_host_pkrs),
+        cmocka_unit_test(vmx_host_ssp_table),    cmocka_unit_test(vmx_host_s_cet_reserved),
+        cmocka_unit_test(vmx_host_s_cet_tracker), cmocka_unit_test(vmx_host_ssp_aligned),
+        cmocka_unit_test(vmx_host_32_cet),       cmocka_unit_test(vmx_host_64_cet),
         cmocka_unit_test(vmx_host_pat),          cmocka_unit_test(vmx_host_efer_reserved),
         cmocka_unit_test(vmx_host_efer_lma),     cmocka_unit_test(vmx_host_efer_lme),
         cmocka_unit_test(vmx_host_selectors),    cmocka_unit_test(vmx_host_cs_null),

@@ -168,6 +168,29 @@ static inline void fixture_init(struct fixture *f)
 
 /* ---- other kinds of guest and host ---- */
 
+/* A CPU with shadow stacks and indirect branch tracking, whose switches L1 is offered. */
+#define S_CET_VALID (NVIRT_BITS(63, 10) | NVIRT_BITS(5, 0))
+
+static inline void fixture_cpu_cet(struct nvirt_vmx_caps *cpu)
+{
+    cpu->basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+    cpu->entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    cpu->true_entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    cpu->exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    cpu->true_exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    cpu->cpu.s_cet_valid = S_CET_VALID;
+}
+
+/* Entries and exits of such an L1 load CET state. */
+static inline void fixture_cet(struct fixture *f)
+{
+    fixture_cpu_cet(&f->cpu);
+    assert_int_equal(nvirt_vmx_caps_offer(&f->cpu, &f->offer), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_caps_offer_cet(&f->cpu, &f->offer), NVIRT_OK);
+    f->vmcs12.entry_controls |= NVIRT_VMX_ENTRY_CTL_LOAD_CET;
+    f->vmcs12.exit_controls |= NVIRT_VMX_EXIT_CTL_LOAD_CET;
+}
+
 /* L2 in 32-bit protected mode with paging that needs no PDPTEs. */
 static inline void fixture_guest_32(struct fixture *f)
 {
