@@ -18,6 +18,7 @@ file(GLOB NVIRT_SOURCES_SVM ${NVIRT_WATCH} ${NVIRT_ROOT}/src/vmcb/*.c ${NVIRT_RO
 file(GLOB NVIRT_SOURCES_HYPERV ${NVIRT_WATCH} ${NVIRT_ROOT}/src/hv_enlight/*.c)
 if(NOT NVIRT_HYPERV)
     list(FILTER NVIRT_SOURCES_VMX EXCLUDE REGEX "/nested/vmx_(evmcs|direct)[.]c$")
+    list(FILTER NVIRT_SOURCES_SVM EXCLUDE REGEX "/nested/svm_direct[.]c$")
 endif()
 set(NVIRT_SOURCES ${NVIRT_SOURCES_COMMON})
 if(NVIRT_VMX)

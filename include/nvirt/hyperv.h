@@ -173,14 +173,13 @@ void nvirt_hv_flush_due(struct nvirt_hv_fifo *fifo, struct nvirt_tlb *tlb,
                                              tables is flushed by hypercalls only. */
 #define NVIRT_HV_OFFER_EVMCS 64u        /**< VMX: enlightened VMCSs, version 1. What a VMCS has that
                                              they have no field for is not offered to L1 then. */
-#define NVIRT_HV_OFFER_DIRECT_FLUSH 128u /**< With FLUSH, and EVMCS: flush hypercalls of L2 are
-                                              carried out without L1, where L1 wants it so. */
+#define NVIRT_HV_OFFER_DIRECT_FLUSH 128u /**< With FLUSH, on VMX with EVMCS: flush hypercalls of L2
+                                              are carried out without L1, where L1 wants it so. */
 /** @} */
 /** Every bit of an offer. */
 #define NVIRT_HV_OFFER_ALL 255u
 /** Those that there are on AMD's CPUs. */
-#define NVIRT_HV_OFFER_SVM                                                                         \
-    (NVIRT_HV_OFFER_ALL & ~(NVIRT_HV_OFFER_EVMCS | NVIRT_HV_OFFER_DIRECT_FLUSH))
+#define NVIRT_HV_OFFER_SVM (NVIRT_HV_OFFER_ALL & ~NVIRT_HV_OFFER_EVMCS)
 /** Those that there are on Intel's CPUs. */
 #define NVIRT_HV_OFFER_VMX (NVIRT_HV_OFFER_ALL & ~NVIRT_HV_OFFER_NPT_TLB)
 /** Most virtual processors of one partition: 64 banks of 64. */

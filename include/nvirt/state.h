@@ -112,7 +112,11 @@ enum nvirt_state_class {
     NVIRT_STATE_ITEM_ROW(INTERRUPT, "an interrupt waits: bit 8, vector in bits 7:0")               \
     NVIRT_STATE_ITEM_ROW(EXCEPTION, "an exception waits: as EVENTINJ; 0: none")                    \
     NVIRT_STATE_ITEM_ROW(EXCEPTION_LEVEL, "the level it was raised at; 0: none")                   \
-    NVIRT_STATE_ITEM_ROW(EXCEPTION_ADDRESS, "its CR2")
+    NVIRT_STATE_ITEM_ROW(EXCEPTION_ADDRESS, "its CR2")                                             \
+    NVIRT_STATE_ITEM_ROW(DIRECT, "flag: flush hypercalls of the active L2 are nvirt's")            \
+    NVIRT_STATE_ITEM_ROW(DIRECT_VM, "VmId of it; 0 without")                                       \
+    NVIRT_STATE_ITEM_ROW(DIRECT_VP, "VpId of it; 0 without")                                       \
+    NVIRT_STATE_ITEM_ROW(DIRECT_ASSIST, "l1gpa of its partition assist page; 0 without")
 
 /** Numbers of NVIRT_STATE_ITEM rows of VMX. */
 enum nvirt_state_vmx_item {

@@ -15,6 +15,7 @@
 /* HV_SVM_ENLIGHTENED_VMCB_FIELDS: their offset in a VMCB, the first word's bits, and the clean
  * bit that stands for all of them and the MSR map [TLFS "Enlightened VMCB fields"]. */
 #define NVI_HV_VMCB_FIELDS 0x3e0u
+#define NVI_HV_VMCB_DIRECT (1u << 0)
 #define NVI_HV_VMCB_MSR_BITMAP (1u << 1)
 #define NVI_HV_VMCB_NPT_TLB (1u << 2)
 #define NVI_HV_VMCB_CLEAN (1u << 31)
@@ -29,6 +30,7 @@ static inline uint32_t nvi_hv_vmcb_enlightenments(const struct nvirt_hv_vp *vp, 
     if (vp == NULL || (vp->offer & NVIRT_HV_OFFER_SVM) == 0) {
         return 0;
     }
+    offered |= (vp->offer & NVIRT_HV_OFFER_DIRECT_FLUSH) != 0 ? NVI_HV_VMCB_DIRECT : 0;
     offered |= (vp->offer & NVIRT_HV_OFFER_MSR_BITMAP) != 0 ? NVI_HV_VMCB_MSR_BITMAP : 0;
     offered |= (vp->offer & NVIRT_HV_OFFER_NPT_TLB) != 0 ? NVI_HV_VMCB_NPT_TLB : 0;
     return *(const volatile uint32_t *)((const char *)page + NVI_HV_VMCB_FIELDS) & offered;

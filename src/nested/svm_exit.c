@@ -195,6 +195,10 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
 {
     enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
 
+    if (exit->code == NVIRT_SVM_EXIT_VMMCALL && nvi_hv_direct_is_active(v->hv) &&
+        nvi_svm_direct_vmmcall(v, gprs)) {
+        return NVIRT_OK;
+    }
     if (action != NVI_SVM_REFLECT || !v->gif) {
         return other_exit_of_l2(v, action, gprs, exit);
     }

@@ -218,6 +218,8 @@ struct nvirt_svm_vcpu {
 
     struct nvirt_hv_vp *hv;      /**< Or null. */
     uint32_t hv_enlightenments;  /**< Of vmcb12, as L1 was offered them. */
+    bool hv_direct;              /**< L1 leaves flushes of this L2 to nvirt, */
+    struct nvi_hv_identity who;  /**< which is this one. */
     uint64_t hv_maps_source;     /**< Which MSR map of L1's L2 runs under, bit 0: if any. */
     bool hv_maps_clean;          /**< L1 says that its MSR map is as at the last VMRUN. */
     struct nvirt_tlb tlb;
@@ -370,6 +372,46 @@ enum nvirt_verdict nvi_svm_instruction(struct nvirt_svm_vcpu *v, uint64_t code,
                                        struct nvirt_gprs *gprs);
 /** #GP of L1 while it has SVM off: #UD if an SVM instruction raised it. @return the verdict. */
 enum nvirt_verdict nvi_svm_watched_gp(struct nvirt_svm_vcpu *v);
+
+/* ---- svm_direct.c ---- */
+
+/** Whether L1 may leave flush hypercalls of its L2s to nvirt. */
+static inline bool nvi_svm_direct_is_offered(const struct nvirt_svm_vcpu *v)
+{
+    return v->hv != NULL && (v->hv->offer & NVIRT_HV_OFFER_DIRECT_FLUSH) != 0;
+}
+
+#ifdef NVIRT_HYPERV
+
+/** VMRUN: whether it does, by vmcb12 at @p page and the VP assist page. */
+void nvi_svm_direct_take(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page);
+/** L1 enters an L2 whose tag is bound: says who it is, where it is such a one. */
+void nvi_svm_direct_enter(struct nvirt_svm_vcpu *v);
+/** VMMCALL of an L2 that is such a one. @return false when it is L1's, or undefined: nothing has
+ *  happened then. */
+bool nvi_svm_direct_vmmcall(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs);
+
+#else
+
+static inline void nvi_svm_direct_take(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page)
+{
+    (void)v;
+    (void)page;
+}
+
+static inline void nvi_svm_direct_enter(struct nvirt_svm_vcpu *v)
+{
+    (void)v;
+}
+
+static inline bool nvi_svm_direct_vmmcall(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs)
+{
+    (void)v;
+    (void)gprs;
+    return false;
+}
+
+#endif
 
 /* ---- svm_msr.c ---- */
 

@@ -67,6 +67,7 @@ static void set_svme(struct nvirt_svm_vcpu *v, bool on)
         v->gif = true;
         v->vmcb12_kept = false;
         nvi_svm_unpin_all(v);
+        nvi_hv_forget_l2(v->hv, &v->tlb);
     }
     v->svme = on;
 }

@@ -177,6 +177,9 @@ static void take_enlightenments(struct nvirt_svm_vcpu *v, const struct nvirt_vmc
     v->hv_enlightenments = nvi_hv_vmcb_enlightenments(v->hv, page);
     v->hv_maps_clean = kept && (v->hv_enlightenments & NVI_HV_VMCB_MSR_BITMAP) != 0 &&
                        (clean & NVI_HV_VMCB_CLEAN) != 0;
+    if (nvi_svm_direct_is_offered(v)) {
+        nvi_svm_direct_take(v, page);
+    }
 }
 
 /* Clean bits are worth something only in the VMCB that this CPU of L1's ran last, without a VMRUN or
@@ -224,6 +227,7 @@ static uint32_t take_snapshot(struct nvirt_svm_vcpu *v, nvirt_l1gpa address)
     if (page == NULL) {
         v->vmcb12.efer = v->vmcb12.cr0 = v->vmcb12.cr4 = ones;
         v->hv_enlightenments = 0;
+        v->hv_direct = false;
         v->hv_maps_clean = false;
         fresh = NVIRT_VMCB_CLEAN_ALL;
     } else {
@@ -394,6 +398,9 @@ void nvi_svm_enter(struct nvirt_svm_vcpu *v, uint32_t fresh)
     v->l1_if = (v->vmcb01->rflags & NVIRT_RFLAGS_IF) != 0;
     find_tables(v, fresh);
     bind_tag(v);
+    if (nvi_svm_direct_is_offered(v)) {
+        nvi_svm_direct_enter(v);
+    }
     merge(v, fresh);
     v->vmcb12_kept = true;
     v->gif = true;

@@ -149,6 +149,17 @@ static void save_events(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out
     put_item(out, NVIRT_STATE_SVM_EXCEPTION_ADDRESS, exception ? w->address : 0);
 }
 
+/* Of an L2 that is active, and whose flushes are nvirt's: any other is asked for it at its VMRUN. */
+static void save_who(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out)
+{
+    bool direct = v->level == 2 && nvi_svm_direct_is_offered(v) && v->hv->direct.active;
+
+    put_item(out, NVIRT_STATE_SVM_DIRECT, direct);
+    put_item(out, NVIRT_STATE_SVM_DIRECT_VM, direct ? v->who.vm : 0);
+    put_item(out, NVIRT_STATE_SVM_DIRECT_VP, direct ? v->who.vp : 0);
+    put_item(out, NVIRT_STATE_SVM_DIRECT_ASSIST, direct ? v->who.assist_page : 0);
+}
+
 static void save_items(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out)
 {
     bool active = v->level == 2;
@@ -166,6 +177,7 @@ static void save_items(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out)
     put_item(out, NVIRT_STATE_SVM_TSC_RATIO, v->tsc_ratio12);
     put_item(out, NVIRT_STATE_SVM_BARRIER, v->barrier);
     save_events(v, out);
+    save_who(v, out);
 }
 
 static void save_fields(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out,
@@ -214,7 +226,7 @@ static bool flags_are_valid(const struct items *items)
                                      NVIRT_STATE_SVM_V_IRQ,       NVIRT_STATE_SVM_BARRIER,
                                      NVIRT_STATE_SVM_V_NMI,       NVIRT_STATE_SVM_V_GIF,
                                      NVIRT_STATE_SVM_NMI,         NVIRT_STATE_SVM_NMI_MASKED,
-                                     NVIRT_STATE_SVM_IRET_PENDING };
+                                     NVIRT_STATE_SVM_IRET_PENDING, NVIRT_STATE_SVM_DIRECT };
 
     return nvi_rows_flags_valid(items->value, flags, sizeof flags);
 }
@@ -252,6 +264,17 @@ static bool level_is_valid(const struct nvirt_svm_vcpu *v, const struct items *i
            is_page_of_l1(v, ITEM(items, VMCB12));
 }
 
+/* [TLFS "Direct Virtual Flush"] */
+static bool direct_is_valid(const struct nvirt_svm_vcpu *v, const struct items *items)
+{
+    if (ITEM(items, DIRECT) == 0) {
+        return ITEM(items, DIRECT_VM) == 0 && ITEM(items, DIRECT_VP) == 0 &&
+               ITEM(items, DIRECT_ASSIST) == 0;
+    }
+    return nvi_svm_direct_is_offered(v) && ITEM(items, LEVEL) == 2 &&
+           ITEM(items, DIRECT_VP) <= UINT32_MAX && is_page_of_l1(v, ITEM(items, DIRECT_ASSIST));
+}
+
 static bool interrupt_is_valid(uint64_t word)
 {
     return word == 0 || (word & ~VECTOR) == INTERRUPT_WAITS;
@@ -281,7 +304,7 @@ static bool events_are_valid(const struct items *items)
 static bool items_are_valid(const struct nvirt_svm_vcpu *v, const struct items *items)
 {
     return flags_are_valid(items) && registers_are_valid(v, items) && level_is_valid(v, items) &&
-           events_are_valid(items);
+           direct_is_valid(v, items) && events_are_valid(items);
 }
 
 /* ---- restoring: the fields ---- */
@@ -427,6 +450,7 @@ static void forget_caches(struct nvirt_svm_vcpu *v)
     nvi_svm_unpin_all(v);
     nvi_mmu_drop_all(&v->mmu);
     nvirt_tlb_forget(&v->tlb);
+    nvi_hv_forget_l2(v->hv, &v->tlb);
     v->root = NULL;
     v->vmcb12_kept = false;
     nvi_svm_leave_vmcb01(v);
@@ -524,6 +548,10 @@ enum nvirt_status nvirt_svm_restore(struct nvirt_svm_vcpu *v, const void *buffer
     forget_caches(v);
     v->tsc_ratio12 = ITEM(&items, TSC_RATIO);
     v->vmcb12_address = nvirt_l1gpa_make(ITEM(&items, VMCB12));
+    v->hv_direct = ITEM(&items, DIRECT) != 0;
+    v->who.vm = ITEM(&items, DIRECT_VM);
+    v->who.vp = (uint32_t)ITEM(&items, DIRECT_VP);
+    v->who.assist_page = ITEM(&items, DIRECT_ASSIST);
     if (ITEM(&items, LEVEL) == 2) {
         restore_l2(v, &in);
     }

@@ -200,6 +200,7 @@ enum nvirt_status nvirt_svm_vcpu_destroy(struct nvirt_svm_vcpu *v)
     nvi_svm_abandon(v);
     nvi_svm_leave_vmcb01(v);
     nvi_svm_unpin_all(v);
+    nvi_hv_forget_l2(v->hv, &v->tlb);
     nvi_mmu_destroy(&v->mmu);
     nvirt_port_page_free(v->vm->port, v->vmcb02_hpa);
     nvi_vm_remove_vcpu(v->vm);
@@ -218,6 +219,7 @@ enum nvirt_status nvirt_svm_reset(struct nvirt_svm_vcpu *v)
     nvirt_vmcb_set_event_inj(v->vmcb01, 0);
     nvi_mmu_drop_all(&v->mmu);
     nvirt_tlb_forget(&v->tlb);
+    nvi_hv_forget_l2(v->hv, &v->tlb);
     v->svme = false;
     v->gif = true;
     v->vm_cr &= ~NVIRT_SVM_VM_CR_R_INIT;

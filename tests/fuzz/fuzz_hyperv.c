@@ -78,7 +78,7 @@ static void make_world(struct fuzz *f)
     if (!svm && (offer & NVIRT_HV_OFFER_EVMCS) == 0) {
         offer &= ~NVIRT_HV_OFFER_MSR_BITMAP;
     }
-    if (!svm && (offer & NVIRT_HV_OFFER_EVMCS) != 0 && (offer & NVIRT_HV_OFFER_FLUSH) != 0) {
+    if ((svm || (offer & NVIRT_HV_OFFER_EVMCS) != 0) && (offer & NVIRT_HV_OFFER_FLUSH) != 0) {
         offer |= NVIRT_HV_OFFER_DIRECT_FLUSH;
     }
     f->vps = 1 + u8(&f->in) % MOST_VPS;

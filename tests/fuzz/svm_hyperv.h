@@ -12,7 +12,7 @@
 
 static struct nvirt_hv_partition partition;
 static struct nvirt_hv_vp vp;
-static struct nvirt_hv_slot slot[4];
+static struct nvirt_hv_slot slot[4], slot_l2[4];
 
 /* An L1 that knows Hyper-V's interface, or not. */
 static struct nvirt_hv_vp *enlighten(struct fuzz *f)
@@ -25,9 +25,13 @@ static struct nvirt_hv_vp *enlighten(struct fuzz *f)
     if ((offer & NVIRT_HV_OFFER_NESTED_FLUSH) == 0) {
         offer &= ~NVIRT_HV_OFFER_NPT_TLB;
     }
+    if ((offer & NVIRT_HV_OFFER_FLUSH) == 0) {
+        offer &= ~NVIRT_HV_OFFER_DIRECT_FLUSH;
+    }
     REQUIRE(nvirt_hv_partition_init(&partition, f->port, &vp, 1, offer, true) == NVIRT_OK,
             "a partition is made", offer);
     REQUIRE(nvirt_hv_vp_init(&partition, 0, slot, 4) == NVIRT_OK, "a queue", 0);
+    REQUIRE(nvirt_hv_vp_init_l2(&partition, 0, slot_l2, 4) == NVIRT_OK, "another", 0);
     return &vp;
 }
 

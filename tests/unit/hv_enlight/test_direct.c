@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Flush hypercalls of L2s [TLFS "Direct Virtual Flush"]: which are nvirt's, whose queues get what, and
- * what a processor owes when another L2 comes to run on it. */
+/* Flush hypercalls of L2s [TLFS "Direct Virtual Flush"]: which are nvirt's, whose queues get what,
+ * and what a processor owes when another L2 comes to run on it. */
 #include "hv_world.h"
 
 #include "hv_enlight/direct.h"

@@ -193,7 +193,7 @@ static void input_lies_where_ept12_says(void **state)
     assert_int_equal(fake_vm_most_reads(w->port, &where), 1);
 }
 
-/* [TLFS "Hypercall Interface"]: who may not read its input has a memory intercept, which is L1's. */
+/* [TLFS "Hypercall Interface"]: who may not read its input has a memory intercept, of L1's. */
 static void input_that_l1_does_not_map_is_an_ept_violation(void **state)
 {
     struct world *w = *state;
@@ -287,7 +287,7 @@ static void leave_out(struct world *w, enum lack lack)
     }
 }
 
-/* [TLFS "Direct Virtual Flush"], configuration. Without EPT nobody but L1 knows what L2's addresses are. */
+/* [TLFS "Direct Virtual Flush"], configuration. Without EPT only L1 knows what L2's addresses are. */
 static void l1_must_have_said_all_of_it(void **state)
 {
     struct world *w = *state;

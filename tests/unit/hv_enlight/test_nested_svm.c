@@ -6,6 +6,7 @@ struct queue {
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp;
     struct nvirt_hv_slot slot[4];
+    struct nvirt_hv_slot slot2[4];
 };
 
 static struct queue q;
@@ -23,6 +24,7 @@ static int hv_setup(void **state)
                                              true),
                      NVIRT_OK);
     assert_int_equal(nvirt_hv_vp_init(&q.partition, 0, q.slot, 4), NVIRT_OK);
+    assert_int_equal(nvirt_hv_vp_init_l2(&q.partition, 0, q.slot2, 4), NVIRT_OK);
     w->v->hv = &q.vp;
     return 0;
 }
