@@ -125,7 +125,7 @@ enum guest_program {
     X(PAGING, "own page tables", "remapping, INVLPG, two address spaces")                          \
     X(FAULTS, "exceptions", "#PF on demand, write, fetch; #GP; #UD; #BP; #DE")                     \
     X(MSR, "msr", "kept values, unknown MSR faults, TSC moves on")                                 \
-    X(HYPERCALL, "hypercall", "answered, unknown number refused")                                  \
+    X(HYPERCALL, "hypercall", "answered, unknown number refused, flushes done")                    \
     X(REGISTERS, "registers", "general and XMM registers survive exits")                           \
     X(TIMER, "timer interrupt", "LAPIC ticks counted between HLTs")                                \
     X(INTERRUPTS, "interrupts", "self IPI, line held off by IF=0, NMI")                            \
@@ -152,6 +152,7 @@ enum guest_action {
 struct guest_mailbox {
     uint32_t is_amd;      /* written by the program: VMMCALL instead of VMCALL */
     uint32_t have_tsc_deadline; /* written by the program */
+    uint32_t has_direct_flush;  /* written by the program: KVM leaves Hyper-V's flushes to L0 */
     uint32_t step;
     uint32_t failed_line; /* line of guest.c whose check failed, 0 if none */
     uint64_t seen[2];     /* what that check saw, and what it wanted */

@@ -238,6 +238,17 @@ static void set_cpuid(struct vm *vm, struct vm_vcpu *vcpu)
     vm->mailbox->have_tsc_deadline = have_deadline;
 }
 
+/* KVM tells the hypervisor below it to do the guest's flush hypercalls, if that one can. */
+static void delegate_flushes(struct vm *vm, struct vm_vcpu *vcpu)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_HYPERV_DIRECT_TLBFLUSH};
+
+    if (CONTROL_NUMBER(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_DIRECT_TLBFLUSH) == 0)
+        return;
+    CONTROL(vcpu->fd, KVM_ENABLE_CAP, &cap);
+    vm->mailbox->has_direct_flush = true;
+}
+
 static void make_vcpu(struct vm *vm, uint32_t number)
 {
     struct vm_vcpu *vcpu = &vm->vcpus[number];
@@ -248,6 +259,7 @@ static void make_vcpu(struct vm *vm, uint32_t number)
     if (vcpu->run == MAP_FAILED)
         fail("mmap of the run page: %s", strerror(errno));
     set_cpuid(vm, vcpu);
+    delegate_flushes(vm, vcpu);
 }
 
 void vm_create(struct vm *vm, uint32_t vcpu_count, enum vm_irqchip irqchip)

@@ -98,12 +98,13 @@ if check "boot: host and guest images build" build_images; then
             linux_verdict linux-svm-snapshot qemu-svm 240 "nvirt.npt=1" "snapshot=11"
         check_async "boot: Linux KVM as L1 finds and uses Hyper-V's enlightenments, SVM (QEMU)" \
             linux_hyperv linux-svm-hyperv qemu-svm 240 "nvirt.npt=1" \
-            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0x4c0000" \
+            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0x4e0000" \
             "Hyper-V enlightened NPT TLB flush enabled" "maps_clean +[1-9][0-9]{3}" \
+            "Hyper-V Direct TLB Flush enabled" "direct_flushes +8 " "flushes of L2: 4 queued, 4 drained" \
             "Hyper-V: [1-9][0-9]* hypercalls, 0 refused"
         check_async "boot: Linux KVM as L1 finds and uses Hyper-V's enlightenments, VMX (Bochs)" \
             linux_hyperv linux-vmx-hyperv bochs-vmx 420 "nvirt.ept=1" \
-            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0xc0101" \
+            "Hypervisor detected: Microsoft Hyper-V" "Hyper-V: Nested features: 0xe0101" "direct_flushes +8 " "flushes of L2: 4 queued, 4 drained" \
             "using Hyper-V Enlightened VMCS" "enlightened_entries +[1-9][0-9]{3}" \
             "groups_clean +[1-9][0-9]{4}" "maps_clean +[1-9][0-9]{3}" \
             "Hyper-V: [1-9][0-9]* hypercalls, 0 refused"
