@@ -32,16 +32,12 @@ void nvi_hv_direct_enter(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb,
 /** No L2 is known to the processor any more: what waits is covered by a flush of the tag. */
 void nvi_hv_direct_leave(struct nvirt_hv_vp *vp, struct nvirt_tlb *tlb);
 
-/** What another processor can tell of the L2 that ran here last. */
-enum nvi_hv_who {
-    NVI_HV_WHO_OTHER,    /**< It is none, or of another VM. */
-    NVI_HV_WHO_THIS_VM,
-    NVI_HV_WHO_CHANGING  /**< It changes just now. */
-};
-
-/** @param number THIS_VM: of its VP. Any CPU at any time. */
-enum nvi_hv_who nvi_hv_direct_who(const struct nvirt_hv_direct *direct, uint64_t vm,
-                                  uint32_t *number);
+/**
+ * Whether the L2 that ran here last is one of VM @p vm, as far as another processor can tell. Any CPU at
+ * any time.
+ * @param number of its VP, when it is.
+ */
+bool nvi_hv_direct_runs(const struct nvirt_hv_direct *direct, uint64_t vm, uint32_t *number);
 
 /** The VM of the L2 that is active; on the processor's own CPU. */
 static inline uint64_t nvi_hv_direct_vm(const struct nvirt_hv_direct *direct)

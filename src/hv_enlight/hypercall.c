@@ -245,21 +245,11 @@ static struct nvirt_hv_fifo *queue_of(const struct call *call, const struct vp_s
                                       struct nvirt_hv_vp *vp)
 {
     uint32_t number = vp->index;
-    bool is_about = true;
 
     if (call->from_l2) {
-        /* While another comes to run there, it may be one that is meant. */
-        switch (nvi_hv_direct_who(&vp->direct, call->vm, &number)) {
-        case NVI_HV_WHO_CHANGING:
-            break;
-        case NVI_HV_WHO_THIS_VM:
-            is_about = is_in(set, number);
-            break;
-        case NVI_HV_WHO_OTHER:
-            is_about = false;
-            break;
-        }
-        return is_about ? &vp->direct.fifo : NULL;
+        return nvi_hv_direct_runs(&vp->direct, call->vm, &number) && is_in(set, number)
+                   ? &vp->direct.fifo
+                   : NULL;
     }
     return is_in(set, number) && vp->fifo.slot != NULL ? &vp->fifo : NULL;
 }

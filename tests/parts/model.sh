@@ -45,16 +45,22 @@ tags_threads() {
 }
 check_async "model: tags shared by eight vCPUs, and requests of other CPUs, under ThreadSanitizer" \
     tags_threads
-# The flush queue: every interleaving of two producers and a consumer, then real threads.
-hv_fifo_model() {
-    gcc -O2 -std=gnu11 -Wall -Wextra -Werror -Iinclude -Isrc \
-        -DNVI_HV_ATOMICS_MODEL="\"$ROOT/tests/model/hv_fifo_model.h\"" tests/model/hv_fifo_model.c \
-        -o "$OUT/hv_fifo_model" && timeout 300 "$OUT/hv_fifo_model"
+# Every interleaving: of two producers and a consumer of the flush queue; of a processor that changes its L2s
+# and one whose L2 asks for a flush.
+interleavings() {
+    gcc -O2 -std=gnu11 -Wall -Wextra -Werror -Iinclude -Isrc -DNVIRT_HYPERV \
+        -DNVI_HV_ATOMICS_MODEL="\"$ROOT/tests/model/interleave_atomics.h\"" \
+        "tests/model/$1_model.c" -o "$OUT/$1_model" && timeout 300 "$OUT/$1_model"
 }
 check_async "model: flush queue: all interleavings of two producers and a consumer, size 2 and 4" \
-    hv_fifo_model
+    interleavings hv_fifo
 check_async "model: every mutant of the flush queue is killed" \
-    python3 tests/model/hv_fifo_mutants.py "$OUT/hv_fifo_mutants"
+    python3 tests/model/interleave_mutants.py hv_fifo "$OUT/hv_fifo_mutants"
+check_async "model: direct flush: all interleavings of a caller and a processor that changes its L2s" \
+    interleavings hv_direct
+check_async "model: every mutant of who runs where is killed" \
+    python3 tests/model/interleave_mutants.py hv_direct "$OUT/hv_direct_mutants"
+# ... and then real threads.
 hv_fifo_threads() {
     gcc -O1 -g -std=gnu11 -pthread -fsanitize=thread -Wall -Wextra -Werror -Iinclude -Isrc \
         tests/model/hv_fifo_threads.c src/hv_enlight/fifo.c -o "$OUT/hv_fifo_threads" &&

@@ -274,18 +274,6 @@ static void a_vp_number_beyond_the_banks_is_in_no_set(void **state)
     assert_int_equal(reached(w), 15);
 }
 
-/* The two numbers of an L2 are not stored at once. */
-static void an_l2_that_is_changing_may_be_the_one_meant(void **state)
-{
-    struct hv_world *w = *state;
-
-    enter(w, 0, VM, 0);
-    enter(w, 1, OTHER_VM, 9);
-    w->vp[1].direct.who |= NVIRT_BIT(33);
-    assert_int_equal(flush_space(w, 0, NVIRT_BIT(1)), 0);
-    assert_int_equal(reached(w), 1u << 1);
-}
-
 static void what_waits_is_what_was_asked_for(void **state)
 {
     const uint64_t list[] = {0, 0, 1, 0x5000, 0x6001};
@@ -458,7 +446,6 @@ int main(void)
         TEST_DIRECT(the_vps_of_the_callers_vm_are_flushed_and_no_other),
         TEST_DIRECT(each_processor_that_may_hold_it_is_flushed),
         TEST_DIRECT(a_vp_number_beyond_the_banks_is_in_no_set),
-        TEST_DIRECT(an_l2_that_is_changing_may_be_the_one_meant),
         TEST_DIRECT(what_waits_is_what_was_asked_for),
         TEST_DIRECT(a_call_that_is_wrong_is_answered_and_flushes_nothing),
         TEST_DIRECT(an_l2_that_stays_needs_no_flush),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Stands in for src/hv_enlight/atomics.h: each access is a step of hv_fifo_model.c's. */
-#ifndef TESTS_MODEL_HV_FIFO_MODEL_H
-#define TESTS_MODEL_HV_FIFO_MODEL_H
+/* Stands in for src/hv_enlight/atomics.h: each access is a step of interleave.h's. */
+#ifndef TESTS_MODEL_INTERLEAVE_ATOMICS_H
+#define TESTS_MODEL_INTERLEAVE_ATOMICS_H
 
 #include <stdbool.h>
 #include <stddef.h>
