@@ -19,6 +19,7 @@ static const char *const counter_names[] = {
 
 static struct sample begin, own_cost;
 static bool nested, profile;
+static const char *options;
 static struct rt_cpuid vendor;
 static bool l2_line_begun;
 
@@ -127,13 +128,19 @@ static bool has_word(const char *line, const char *word)
     return false;
 }
 
+bool bench_profiles(const char *scene)
+{
+    return profile && has_word(options, scene);
+}
+
 void bench_init(const char *image, uint32_t magic, uint32_t mbi)
 {
     const struct rt_mb_info *info = (const struct rt_mb_info *)(uint64_t)mbi;
     uint64_t value;
 
     if (magic == RT_MB_MAGIC && (info->flags & RT_MB_CMDLINE) != 0)
-        profile = has_word((const char *)(uint64_t)info->cmdline, "profile");
+        options = (const char *)(uint64_t)info->cmdline;
+    profile = options != NULL && has_word(options, "profile");
     rt_pic_mask_all();
     nested = bench_hypercall(1, &value) == 0;
     vendor = rt_cpuid(0, 0);

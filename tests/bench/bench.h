@@ -25,6 +25,8 @@ void bench_init(const char *image, uint32_t magic, uint32_t mbi);
 
 /* The word "profile" on the command line: marks one round trip for profile.sh, then stops. */
 bool bench_profile(void);
+/* The same with the name of a scene, for those that are not the first to be measured. */
+bool bench_profiles(const char *scene);
 
 /* Where Bochs's debugger stops (magic_break), and nothing otherwise. */
 static inline void bench_mark(void)

@@ -210,7 +210,8 @@ static void measure_instructions(uint64_t *region)
     MEASURE("l1_invvpid_address", (void)invvpid(0, &address));
 }
 
-/* Two L2s with a VPID and an EPT pointer each take turns: what a flush on switching would show. */
+/* Two L2s with a VPID and an EPT pointer each take turns: what a flush on switching would show, and what
+ * nvirt does not keep of the one while the other runs. */
 static void switch_to(uint64_t *region)
 {
     uint64_t pa = (uint64_t)region;
@@ -219,7 +220,16 @@ static void switch_to(uint64_t *region)
         rt_panic("VMPTRLD failed");
 }
 
-static void measure_alternation(void)
+/* Not inlined: the host stack pointer stays what it was. */
+static __attribute__((noinline)) void take_turns(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        switch_to(vmcs_region[i & 1]);
+        (void)run_once((i & 1) != 0 ? &second : &first);
+    }
+}
+
+static void prepare_two(void)
 {
     prepare(&second, L2_EPT, vmcs_region[1]);
     vmwrite(F_VPID, 2);
@@ -229,13 +239,25 @@ static void measure_alternation(void)
     (void)run_once(&second);
     prepare(&first, L2_EPT, vmcs_region[0]);
     l2_start((const char *)(uintptr_t)l2_loop_cpuid);
-    for (unsigned i = 0; i < BENCH_WARM + BENCH_COUNT; i++) {
-        if (i == BENCH_WARM)
-            bench_begin();
-        switch_to(vmcs_region[i & 1]);
-        (void)run_once((i & 1) != 0 ? &second : &first);
-    }
+}
+
+static void measure_alternation(void)
+{
+    prepare_two();
+    take_turns(BENCH_WARM);
+    bench_begin();
+    take_turns(BENCH_COUNT);
     bench_end("roundtrip_two_l2", BENCH_COUNT);
+}
+
+static _Noreturn void profile_alternation(void)
+{
+    prepare_two();
+    take_turns(BENCH_WARM);
+    bench_mark();
+    take_turns(1);
+    bench_mark();
+    rt_shutdown(0);
 }
 
 /* ---- an enlightened VMCS [TLFS "Enlightened VMCS (Intel)"] ---- */
@@ -358,6 +380,8 @@ void rt_main(uint32_t magic, uint32_t mbi)
         measure_enlightened(&first);
     split_touch_range();
     run_to_stop(&first, l2_hello);
+    if (bench_profiles("two_l2"))
+        profile_alternation();
     if (bench_profile())
         run_profile(&first);
     run_loop(&first, "roundtrip_cpuid", l2_loop_cpuid);

@@ -4,17 +4,27 @@
 # host on Bochs, traces from one exit of L2 to the next, prints instructions, VMREADs and VMWRITEs
 # by function, then the fields of the VMCS by use.
 #
-#   tests/bench/profile.sh [vmx|vmx-shadow|vmx-evmcs|svm]
+#   tests/bench/profile.sh [vmx|vmx-shadow|vmx-evmcs|svm] [SCENE]
+#
+# SCENE: none for one L2; for vmx and vmx-shadow also two_l2, where L1 makes the other VMCS current first.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 . "$ROOT/tests/boot/boots.sh"
 . "$ROOT/tests/bench/bench.sh"
 vendor=${1:-vmx}
+scene=${2:-}
 case $vendor in
 vmx | vmx-shadow | vmx-evmcs) machine=bochs-vmx ;;
 svm) machine=bochs-svm ;;
 *)
-    echo "usage: profile.sh [vmx|vmx-shadow|vmx-evmcs|svm]" >&2
+    echo "usage: profile.sh [vmx|vmx-shadow|vmx-evmcs|svm] [SCENE]" >&2
+    exit 2
+    ;;
+esac
+case $vendor/$scene in
+*/ | vmx/two_l2 | vmx-shadow/two_l2) ;;
+*)
+    echo "profile.sh: $vendor has no scene '$scene'" >&2
     exit 2
     ;;
 esac
@@ -25,7 +35,8 @@ mkdir -p "$OUT"
 image=$(bench_image "bochs-$vendor")
 build_images >"$OUT/images.log" 2>&1 || { tail -n 20 "$OUT/images.log"; exit 1; }
 dir=$BOOT/profile-$vendor
-make_iso "$OUT/profile.iso" "$HOST_ELF" "$(bench_host "bochs-$vendor")" "$image" profile || exit 1
+make_iso "$OUT/profile.iso" "$HOST_ELF" "$(bench_host "bochs-$vendor")" "$image" "profile $scene" ||
+    exit 1
 # The debugger stops at each mark; what it prints between the two is the trace.
 BOCHS_EXTRA="magic_break: enabled=1"
 BOCHS_COMMANDS=$'c\ntrace on\ntrace-reg on\nc\nq'
