@@ -36,7 +36,7 @@ NVIRT_BEGIN_DECLS
 struct nvirt_vmx_vcpu;
 
 /** Bytes of the memory that holds one VMX vCPU object. */
-#define NVIRT_VMX_VCPU_SIZE 40960u
+#define NVIRT_VMX_VCPU_SIZE 49152u
 /** The same for a vCPU that keeps @p roots roots (struct nvirt_vmx_vcpu_config). */
 #define NVIRT_VMX_VCPU_BYTES(roots) NVIRT_BYTES_WITH_ROOTS(NVIRT_VMX_VCPU_SIZE, roots)
 /** Its alignment in bytes. */

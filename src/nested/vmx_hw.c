@@ -399,7 +399,7 @@ void nvi_hw_block_restore(struct nvirt_vmx_vcpu *v, const uint64_t block[NVI_BLO
 /* The same, past the image: hardware knows these fields then. */
 static bool write_block_due(struct nvirt_vmx_vcpu *v)
 {
-    const uint64_t *block = v->exit_memo.block;
+    const uint64_t *block = v->now->exit_memo.block;
 
     v->stats.vmwrites += NVI_BLOCK_FIELDS;
     nvi_field_add_all(&v->hw[NVI_01]->stale, &v->block);

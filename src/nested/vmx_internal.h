@@ -616,11 +616,11 @@ NVIRT_NODISCARD bool nvi_vmx_process_posted(struct nvirt_vmx_vcpu *v);
 /** Notes what an entry, or an exit of L2 to L1, of the general way came to. */
 void nvi_vmx_note_entry(struct nvirt_vmx_vcpu *v);
 void nvi_vmx_note_exit(struct nvirt_vmx_vcpu *v);
-/** What was noted of the last exit holds no more. */
+/** What was noted of an exit of the current vmcs12's L2 holds no more. */
 static inline void nvi_vmx_forget_exit(struct nvirt_vmx_vcpu *v)
 {
-    v->exit_memo.of = NULL;
-    v->exit_memo.enlightened_of = NULL;
+    v->now->exit_memo.known = false;
+    v->now->exit_memo.known_enlightened = false;
 }
 /** VMRESUME of a steady L1. @return false when it is not plain: nothing has happened then. */
 bool nvi_vmx_resume_plainly(struct nvirt_vmx_vcpu *v);

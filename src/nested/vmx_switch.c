@@ -253,7 +253,7 @@ bool nvi_vmx_resume_enlightened(struct nvirt_vmx_vcpu *v)
 
 void nvi_vmx_note_exit(struct nvirt_vmx_vcpu *v)
 {
-    struct nvi_exit_memo *memo = &v->exit_memo;
+    struct nvi_exit_memo *memo = &v->now->exit_memo;
     const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02]->image;
     const struct nvirt_vmcs *vmcs01 = &v->hw[NVI_01]->image;
 
@@ -262,8 +262,8 @@ void nvi_vmx_note_exit(struct nvirt_vmx_vcpu *v)
     if (!has_plain_controls(v) || vmcs01->guest_interruptibility != 0) {
         return;
     }
-    memo->of = v->vmx.enlightened == NVI_NO_VMCS ? v->now : NULL;
-    memo->enlightened_of = v->vmx.enlightened == NVI_NO_VMCS ? NULL : v->now;
+    memo->known = v->vmx.enlightened == NVI_NO_VMCS;
+    memo->known_enlightened = v->vmx.enlightened != NVI_NO_VMCS;
     memo->epoch = v->epoch;
     memo->l2_cr0 = vmcs02->guest_cr0;
     memo->l2_efer = vmcs02->guest_efer;
@@ -343,7 +343,7 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
     save_flow(v);
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     note_lazy(v);
-    v->now->key = nvi_vmx_key_of(&v->vmcs12, v->exit_memo.key);
+    v->now->key = nvi_vmx_key_of(&v->vmcs12, v->now->exit_memo.key);
     nvi_vmx_abandon_l2(v);
     v->switched = true;
     v->block_due = true;
@@ -351,10 +351,10 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
 
 bool nvi_vmx_leave_plainly(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *info)
 {
-    const struct nvi_exit_memo *memo = &v->exit_memo;
+    const struct nvi_exit_memo *memo = &v->now->exit_memo;
     bool enlightened = v->vmx.enlightened != NVI_NO_VMCS;
 
-    if ((enlightened ? memo->enlightened_of : memo->of) != v->now || memo->epoch != v->epoch ||
+    if (!(enlightened ? memo->known_enlightened : memo->known) || memo->epoch != v->epoch ||
         v->forced_exit || !nvi_vmx_nothing_waits(v) ||
         (info->reason & NVIRT_VMX_REASON_BASIC) == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
         return false;
@@ -380,10 +380,17 @@ bool nvi_vmx_leave_plainly(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_i
     (REASON(CPUID) | REASON(GETSEC) | REASON(INVD) | REASON(VMCALL) | REASON(VMLAUNCH) |           \
      REASON(VMRESUME) | REASON(VMXOFF) | REASON(XSETBV))
 
+/* An exit of the L2 that is active has been noted, and L0 has changed nothing since. */
+static inline bool is_exit_known(const struct nvirt_vmx_vcpu *v)
+{
+    const struct nvi_exit_memo *memo = &v->now->exit_memo;
+
+    return memo->known && memo->epoch == v->epoch;
+}
+
 bool nvi_vmx_l2_is_steady(const struct nvirt_vmx_vcpu *v)
 {
-    return v->exit_memo.of == v->now && v->exit_memo.epoch == v->epoch && !v->forced_exit &&
-           nvi_vmx_nothing_waits(v);
+    return is_exit_known(v) && !v->forced_exit && nvi_vmx_nothing_waits(v);
 }
 
 /* The fields of v->flow and the length, which hardware changed, straight into the image. */
@@ -422,7 +429,8 @@ enum nvi_plain_exit nvi_vmx_exit_plainly(struct nvirt_vmx_vcpu *v, struct nvirt_
         return NVI_EXIT_UNKNOWN;
     }
     note_exit_of_l2(v, hw, reason);
-    if (!leaves_plainly(&hw->image, &v->vmcs12, &v->exit_memo) || !is_kept(v, &v->exit_memo)) {
+    if (!leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||
+        !is_kept(v, &v->now->exit_memo)) {
         return NVI_EXIT_NOTED;
     }
     info.insn_length = (uint32_t)hw->image.exit_insn_length;
@@ -467,7 +475,7 @@ enum nvirt_status nvi_vmx_prepare_switched(struct nvirt_vmx_vcpu *v, struct nvir
     v->prepared = true;
     v->switched = false;
     if (l2) {
-        v->steady_l2 = v->exit_memo.of == v->now && v->exit_memo.epoch == v->epoch;
+        v->steady_l2 = is_exit_known(v);
     } else if (v->hw01.launched && (v->proc01 & NVIRT_VMX_PROC_MTF) == 0) {
         v->steady = true;
         nvi_hw_distrust(v, NVI_01);
@@ -481,6 +489,6 @@ void nvi_vmx_switch_settle(struct nvirt_vmx_vcpu *v)
     v->switched = false;
     if (v->block_due) {
         v->block_due = false;
-        nvi_hw_block_restore(v, v->exit_memo.block);
+        nvi_hw_block_restore(v, v->now->exit_memo.block);
     }
 }

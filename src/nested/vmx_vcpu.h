@@ -165,16 +165,17 @@ struct nvi_entry_memo {
     uint64_t serial;
 };
 
-struct nvi_pair;
-
-/** What an exit to L1 of the general way put into vmcs01, and what that depended on. */
+/**
+ * What an exit to L1 of the general way put into vmcs01, and what of this L2's and of the host's that
+ * depended on. What it depends on in vmcs01, which every L2 of L1's leaves to, is compared at each exit.
+ */
 struct nvi_exit_memo {
-    const struct nvi_pair *of; /**< Whose exit; null: nothing is noted, */
-    const struct nvi_pair *enlightened_of; /**< or it was of this one, an enlightened VMCS. */
+    bool known;
+    bool known_enlightened; /**< The same, of an enlightened VMCS. */
     uint64_t epoch;
     uint64_t l2_cr0;
     uint64_t l2_efer;
-    uint64_t key; /**< Of the pair, the part that is about controls. */
+    uint64_t key; /**< Of the key of the pair the part that is about controls. */
     struct nvi_kept kept;
     uint64_t block[NVI_BLOCK_FIELDS];
 };
@@ -210,6 +211,7 @@ struct nvi_pair {
     uint64_t sequence;         /**< put together under. */
     uint64_t proc02;           /**< Processor-based controls as the merge made them. */
     struct nvi_entry_memo memo;
+    struct nvi_exit_memo exit_memo;
     struct nvi_pin io_pin[2];
     struct nvi_pin msr_pin;
     struct nvi_pin apic_pin;   /**< The virtual-APIC page, */
@@ -344,7 +346,7 @@ struct nvirt_vmx_vcpu {
     bool steady;        /**< L1 runs, and its next prepare has nothing to do (vmx_fast.c). */
     bool steady_l2;     /**< L2 runs, and its exit may be a plain switch (vmx_switch.c). */
     bool switched;      /**< The last call made a plain switch, and only a prepare is missing. */
-    bool block_due;     /**< That switch was to L1: vmcs01 is to get the block of exit_memo. */
+    bool block_due;     /**< That switch was to L1: vmcs01 is to get the block of its exit_memo. */
     bool entry_pending; /**< vmcs02 was built for VMLAUNCH or VMRESUME and has not run yet. */
     bool dead;          /**< Shutdown or VMX abort: over until reset. */
     bool remerge;       /**< L0 changed vmcs01 while L2 is active. */
@@ -368,7 +370,6 @@ struct nvirt_vmx_vcpu {
     uint64_t host_epoch; /**< v->epoch when they were. */
     uint64_t timer02;
     struct nvi_pending pending;
-    struct nvi_exit_memo exit_memo;
 
     nvirt_hpa msr_bitmap02;
     struct nvi_vmx_msr_byte msr_byte[NVI_VMX_MSR_BYTES];

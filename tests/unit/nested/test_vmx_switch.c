@@ -144,7 +144,7 @@ static void leave(struct world *w, uint32_t reason, const struct fake_set *more,
     if (!plain) {
         w->v->steady = false;
         w->v->steady_l2 = false;
-        w->v->exit_memo.of = NULL;
+        nvi_vmx_forget_exit(w->v);
     }
     assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, n), NVIRT_HW_OK);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_OK);
