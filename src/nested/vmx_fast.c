@@ -243,11 +243,34 @@ static inline bool look_at_operand(struct nvirt_vmx_vcpu *v, const struct nvirt_
     return true;
 }
 
-/* VMPTRLD of the VMCS that is current already. */
-static inline bool vmptrld_current(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs,
-                                   struct operation *o)
+/* Another VMCS that is active: all of it is here, and its shadow VMCS has what L1 reads there.
+ * @return false where it is not, and when hardware refused to have vmcs01 name that: recorded. */
+NVIRT_NOINLINE static bool turn_to(struct nvirt_vmx_vcpu *v, uint64_t region)
 {
-    return look_at_operand(v, gprs, 8, o) && o->operand[0] == v->vmx.current && !v->vmx.is_shadow &&
+    if (!nvi_vmcs12_is_ready(v, region) ||
+        nvi_vmcs12_revision(v, region) != (v->offer.basic & NVIRT_VMX_BASIC_REVISION)) {
+        return false;
+    }
+    nvi_vmcs12_load(v, region);
+    v->error = NVIRT_OK;
+    if (v->shadow.usable) {
+        nvi_shadow_link(v);
+        nvi_hw_commit(v, NVI_01);
+    }
+    return v->error == NVIRT_OK;
+}
+
+/* VMPTRLD of the VMCS that is current already, or of one that was. */
+static inline bool vmptrld(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs,
+                           struct operation *o)
+{
+    if (!look_at_operand(v, gprs, 8, o)) {
+        return false;
+    }
+    if (o->operand[0] != v->vmx.current) {
+        return turn_to(v, o->operand[0]);
+    }
+    return !v->vmx.is_shadow &&
            nvi_vmcs12_revision(v, o->operand[0]) == (v->offer.basic & NVIRT_VMX_BASIC_REVISION);
 }
 
@@ -291,7 +314,7 @@ NVIRT_NOINLINE static enum nvirt_status other_steady(struct nvirt_vmx_vcpu *v,
     }
     switch (reason) {
     case NVIRT_VMX_EXIT_VMPTRLD:
-        done = vmptrld_current(v, gprs, &o);
+        done = vmptrld(v, gprs, &o);
         break;
     case NVIRT_VMX_EXIT_INVEPT:
     case NVIRT_VMX_EXIT_INVVPID:

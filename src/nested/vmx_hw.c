@@ -121,7 +121,7 @@ static void first_use(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
         return;
     }
     hw->initialised = true;
-    if (hw == &v->shadow.hw) {
+    if (hw->is_shadow) {
         hw->dirty = v->shadow.fields;
         return;
     }
@@ -322,7 +322,7 @@ void nvi_hw_fetch_for_entry(struct nvirt_vmx_vcpu *v)
 
 void nvi_hw_fetch_shadow(struct nvirt_vmx_vcpu *v)
 {
-    struct nvi_hw_vmcs *hw = &v->shadow.hw;
+    struct nvi_hw_vmcs *hw = v->hw[NVI_SHADOW];
     struct nvi_field_set read = { { 0 } };
 
 #define X(NAME, member) nvi_field_add(&read, NVIRT_VMCS_##NAME);
@@ -494,18 +494,19 @@ void nvi_hw_follow_lma(struct nvirt_vmx_vcpu *v, enum nvi_which which)
     nvi_field_remove(&hw->stale, NVIRT_VMCS_ENTRY_CONTROLS);
 }
 
+static void clear_active(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+{
+    if (hw->active) {
+        (void)vmclear(v, hw);
+    }
+}
+
 void nvi_hw_clear_all(struct nvirt_vmx_vcpu *v)
 {
-    if (v->hw01.active) {
-        (void)vmclear(v, &v->hw01);
-    }
-    if (v->shadow.hw.active) {
-        (void)vmclear(v, &v->shadow.hw);
-    }
+    clear_active(v, &v->hw01);
     for (uint32_t i = 0; i < NVI_VMX_PAIRS; i++) {
-        if (v->pair[i].hw.active) {
-            (void)vmclear(v, &v->pair[i].hw);
-        }
+        clear_active(v, &v->pair[i].hw);
+        clear_active(v, &v->pair[i].shadow);
     }
 }
 

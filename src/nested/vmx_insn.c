@@ -38,7 +38,7 @@ void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error)
         return;
     }
     v->vmcs12.vm_instruction_error = error;
-    v->shadow.due = true;
+    v->now->shadow_due = true;
     if (v->vmx.enlightened != NVI_NO_VMCS) {
         nvi_evmcs_store_error(v);
     }

@@ -335,6 +335,9 @@ void nvi_vmx_l1_read(struct nvirt_vmx_vcpu *v, uint64_t from, void *to, size_t b
 void nvi_vmx_l1_write(struct nvirt_vmx_vcpu *v, uint64_t to, const void *from, size_t bytes);
 bool nvi_vmx_l1_address_fits(const struct nvirt_vmx_vcpu *v, uint64_t address);
 uint32_t nvi_vmcs12_revision(struct nvirt_vmx_vcpu *v, uint64_t region);
+/** Nothing has to be read or written for another VMCS to be current than the one that is: @p region is
+ *  active, and so is its shadow VMCS if those are used. */
+bool nvi_vmcs12_is_ready(struct nvirt_vmx_vcpu *v, uint64_t region);
 /** Makes the region current: what is known of it, or else read once into v->vmcs12. */
 void nvi_vmcs12_load(struct nvirt_vmx_vcpu *v, uint64_t region);
 /** VMCLEAR: writes the region back if it is active, and makes it inactive, not current and clear. */
@@ -383,6 +386,8 @@ bool nvi_shadow_is_usable(const struct nvirt_vmx_caps *cpu);
 void nvi_shadow_init(struct nvirt_vmx_vcpu *v);
 /** Before L1 runs: gives it the shadow of the current vmcs12, or none. */
 void nvi_shadow_prepare(struct nvirt_vmx_vcpu *v);
+/** The last part of that, for the current vmcs12 whose shadow has what L1 reads: vmcs01 names it. */
+void nvi_shadow_link(struct nvirt_vmx_vcpu *v);
 /** Brings into v->vmcs12 what L1 wrote and an entry looks at. */
 void nvi_shadow_collect(struct nvirt_vmx_vcpu *v);
 

@@ -137,7 +137,7 @@ static void become_level_1(struct nvirt_vmx_vcpu *v)
         v->barrier = true;
     }
     v->level = 1;
-    v->shadow.due = true;
+    v->now->shadow_due = true;
     v->entry_pending = false;
     v->forced_exit = false;
     v->remerge = false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The shadow VMCS: where the CPU has VMCS shadowing, L1's VMREADs and VMWRITEs of the fields that an
- * exit handler uses work on it and do not exit. It stands for the current vmcs12 while L1 runs.
+ * exit handler uses work on it and do not exit. It stands for the current vmcs12 while L1 runs; each
+ * active vmcs12 has one of its own, so that an L1 that takes another finds it as it was left.
  *
  * What L1 may write there without an exit counts as lazy (struct nvi_pair): the shadow VMCS has it,
  * and it is fetched when an entry, another access or the end of the VMCS's turn wants it.
@@ -72,19 +73,27 @@ static void add(struct nvirt_vmx_vcpu *v, uint32_t field, bool write)
     nvi_field_remove(&v->writable, field);
 }
 
+static void init_region(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+{
+    uint32_t revision = (uint32_t)(v->caps.basic & NVIRT_VMX_BASIC_REVISION) |
+                        (uint32_t)NVIRT_VMX_REGION_SHADOW;
+    uint8_t *region = nvirt_port_page_pointer(v->port, hw->hpa);
+
+    hw->is_shadow = true;
+    __builtin_memset(region, 0, NVIRT_PAGE_SIZE);
+    __builtin_memcpy(region, &revision, sizeof revision);
+}
+
 void nvi_shadow_init(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_shadow *shadow = &v->shadow;
-    uint32_t revision = (uint32_t)(v->caps.basic & NVIRT_VMX_BASIC_REVISION) |
-                        (uint32_t)NVIRT_VMX_REGION_SHADOW;
-    uint8_t *region;
 
     if (!shadow->usable) {
         return;
     }
-    region = nvirt_port_page_pointer(v->port, shadow->hw.hpa);
-    __builtin_memset(region, 0, NVIRT_PAGE_SIZE);
-    __builtin_memcpy(region, &revision, sizeof revision);
+    for (uint32_t i = 0; i < NVI_VMX_PAIRS; i++) {
+        init_region(v, &v->pair[i].shadow);
+    }
     __builtin_memset(nvirt_port_page_pointer(v->port, shadow->read_bitmap), 0xff, NVIRT_PAGE_SIZE);
     __builtin_memset(nvirt_port_page_pointer(v->port, shadow->write_bitmap), 0xff, NVIRT_PAGE_SIZE);
 #define X(NAME) add(v, NVIRT_VMCS_##NAME, false);
@@ -105,7 +114,7 @@ void nvi_shadow_init(struct nvirt_vmx_vcpu *v)
 /* Of a field that the image knows. */
 static inline void fill_known(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
 {
-    if (v->shadow.hw.image.field[field] != v->vmcs12.field[field]) {
+    if (v->now->shadow.image.field[field] != v->vmcs12.field[field]) {
         nvi_hw_set_differing(v, NVI_SHADOW, field, v->vmcs12.field[field]);
     }
 }
@@ -126,7 +135,7 @@ static inline bool entry_fields_are_known(const struct nvirt_vmx_vcpu *v)
 #define X(NAME, member) nvi_field_add(&entry, NVIRT_VMCS_##NAME);
     NVI_SHADOW_ENTRY_FIELDS(X)
 #undef X
-    return nvi_field_has_none(&v->shadow.hw.stale, &entry) &&
+    return nvi_field_has_none(&v->now->shadow.stale, &entry) &&
            nvi_field_has_none(&v->now->lazy, &entry);
 }
 
@@ -149,7 +158,7 @@ static void fill(struct nvirt_vmx_vcpu *v)
     EVENT_FIELDS(X)
 #undef X
     nvi_hw_commit(v, NVI_SHADOW);
-    v->shadow.due = v->error != NVIRT_OK;
+    v->now->shadow_due = v->error != NVIRT_OK;
 }
 
 /* Lets vmcs01 name the shadow VMCS, or none. Of its controls only the host changes any, and says so. */
@@ -167,6 +176,17 @@ static void attach(struct nvirt_vmx_vcpu *v, bool use)
     shadow->epoch = v->epoch;
 }
 
+void nvi_shadow_link(struct nvirt_vmx_vcpu *v)
+{
+    struct nvi_hw_vmcs *hw = &v->now->shadow;
+
+    NVI_SET01(v, VMCS_LINK, hw->hpa.value);
+    /* An entry with it makes it active, as VMPTRLD does; not one that is not ready. */
+    hw->active = hw->initialised;
+    nvi_hw_distrust(v, NVI_SHADOW);
+    nvi_field_add_all(&v->now->lazy, &v->changes[NVI_SHADOW]);
+}
+
 void nvi_shadow_prepare(struct nvirt_vmx_vcpu *v)
 {
     struct nvi_shadow *shadow = &v->shadow;
@@ -178,23 +198,21 @@ void nvi_shadow_prepare(struct nvirt_vmx_vcpu *v)
     if (shadow->attached != use || shadow->epoch != v->epoch) {
         attach(v, use);
     }
-    NVI_SET01(v, VMCS_LINK, use ? shadow->hw.hpa.value : v->link01);
-    if (use) {
-        if (shadow->due) {
-            fill(v);
-        }
-        /* An entry with it makes it active, as VMPTRLD does; not one that is not ready. */
-        shadow->hw.active = shadow->hw.initialised;
-        nvi_hw_distrust(v, NVI_SHADOW);
-        nvi_field_add_all(&v->now->lazy, &v->changes[NVI_SHADOW]);
+    if (!use) {
+        NVI_SET01(v, VMCS_LINK, v->link01);
+        return;
     }
+    if (v->now->shadow_due) {
+        fill(v);
+    }
+    nvi_shadow_link(v);
 }
 
 /* ---- what an entry looks at ---- */
 
 static inline void collect(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
 {
-    uint64_t value = v->shadow.hw.image.field[field];
+    uint64_t value = v->now->shadow.image.field[field];
 
     if (nvi_field_has(&v->now->lazy, (uint32_t)field) && v->vmcs12.field[field] != value) {
         v->vmcs12.field[field] = value;

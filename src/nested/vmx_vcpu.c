@@ -135,13 +135,12 @@ static nvirt_hpa *own_page(struct nvirt_vmx_vcpu *v, uint32_t number)
     case 2:
         return &v->no_apic;
     case 3:
-        return v->shadow.usable ? &v->shadow.hw.hpa : NULL;
-    case 4:
         return v->shadow.usable ? &v->shadow.read_bitmap : NULL;
-    case 5:
+    case 4:
         return v->shadow.usable ? &v->shadow.write_bitmap : NULL;
     default:
-        return NULL;
+        number -= NVI_VMX_PAIRS + 5u;
+        return v->shadow.usable && number < NVI_VMX_PAIRS ? &v->pair[number].shadow.hpa : NULL;
     }
 }
 
@@ -228,7 +227,7 @@ static void init_object(struct nvirt_vmx_vcpu *v, const struct nvirt_vmx_vcpu_co
     v->hw01.hpa = config->vmcs01;
     v->hw[NVI_01] = &v->hw01;
     v->hw[NVI_02] = &v->pair[0].hw;
-    v->hw[NVI_SHADOW] = &v->shadow.hw;
+    v->hw[NVI_SHADOW] = &v->pair[0].shadow;
     v->shadow.usable = nvi_shadow_is_usable(&v->caps);
     v->now = &v->pair[0];
     nvi_vmcs12_drop_all(v);

@@ -119,6 +119,7 @@ struct nvi_hw_vmcs {
     bool initialised; /**< VMCLEARed since the object was made: before, its contents are chance. */
     bool active;      /**< Its data may be in the CPU v->home. */
     bool launched;
+    bool is_shadow;   /**< A shadow VMCS: it has the fields of struct nvi_shadow alone. */
 };
 
 /** State of L1 that an exit of L2 loads into vmcs01 and that nvirt knows when it does: most keep their
@@ -191,10 +192,13 @@ struct nvi_pin {
 /**
  * A vmcs02, the vmcs12 that it stands for, and what is known of the two together. A VMCS of L1's
  * that was made current stays active, as on a CPU, until VMCLEAR, VMXOFF or until another needs its
- * place: its contents are here meanwhile, not in L1's memory.
+ * place: its contents are here meanwhile, not in L1's memory. What was found out of it is kept with it
+ * while others are current.
  */
 struct nvi_pair {
     struct nvi_hw_vmcs hw;
+    struct nvi_hw_vmcs shadow; /**< The shadow VMCS that stands for vmcs12 while L1 runs, if any is used. */
+    bool shadow_due; /**< vmcs12 has changed in its fields since they were last written. */
     uint64_t region;           /**< Of vmcs12; NVI_NO_VMCS: the pair is free. */
     uint64_t last_use;
     bool is_enlightened;       /**< vmcs12 is an enlightened VMCS (vmx_evmcs.c), which L1's memory has */
@@ -232,13 +236,11 @@ struct nvi_pair {
     X(ENTRY_INTERRUPTION, entry_interruption)                                                      \
     X(PROC_CONTROLS, proc_controls)
 
-/** The shadow VMCS. Which of its fields L1 may write is in v->changes[NVI_SHADOW]. */
+/** What all shadow VMCSs have in common. Which fields L1 may write there is in v->changes[NVI_SHADOW]. */
 struct nvi_shadow {
     bool usable;
-    bool due; /**< vmcs12 has changed in its fields since they were last written. */
-    bool attached;  /**< vmcs01's controls name it, */
+    bool attached;  /**< vmcs01's controls name one, */
     uint64_t epoch; /**< as they were made under this v->epoch. */
-    struct nvi_hw_vmcs hw;
     struct nvi_field_set fields; /**< That L1 reads there, */
     struct nvi_field_set entry;  /**< and those of NVI_SHADOW_ENTRY_FIELDS(). */
     nvirt_hpa read_bitmap;

@@ -61,7 +61,7 @@ static void fetch(struct nvirt_vmx_vcpu *v, struct nvi_pair *pair, struct nvirt_
         vmcs12->field[field] = nvi_hw_read(v, &pair->hw, field);
         return;
     }
-    value = nvi_hw_read(v, &v->shadow.hw, field);
+    value = nvi_hw_read(v, &pair->shadow, field);
     if (vmcs12->field[field] != value) {
         vmcs12->field[field] = value;
         pair->changed |= 1u << nvi_vmcs_groups[field];
@@ -103,7 +103,7 @@ void nvi_vmcs12_set(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field, uint6
     nvi_field_remove(&v->now->lazy, (uint32_t)field);
     v->vmcs12.field[field] = value;
     v->now->changed |= 1u << nvi_vmcs_groups[field];
-    v->shadow.due = true;
+    v->now->shadow_due = true;
 }
 
 /* ---- active regions ---- */
@@ -143,12 +143,14 @@ static void write_back(struct nvirt_vmx_vcpu *v, const struct nvi_pair *pair,
     nvi_vmx_l1_write(v, pair->region + REGION_FIELDS, vmcs12, sizeof *vmcs12);
 }
 
-/* Ends a pair: what vmcs02 holds is no longer about any vmcs12. Its pins stay for the next one. */
+/* Ends a pair: what vmcs02 and the shadow VMCS hold is no longer about any vmcs12. Its pins stay for the
+ * next one. */
 static void free_pair(struct nvi_pair *pair)
 {
     pair->region = NVI_NO_VMCS;
     pair->is_enlightened = false;
     pair->changed = NVI_ALL_GROUPS;
+    pair->shadow_due = true;
     __builtin_memset(&pair->lazy, 0, sizeof pair->lazy);
 }
 
@@ -167,7 +169,7 @@ static void make_now(struct nvirt_vmx_vcpu *v, struct nvi_pair *pair)
     pair->last_use = ++v->clock;
     v->now = pair;
     v->hw[NVI_02] = &pair->hw;
-    v->shadow.due = true;
+    v->hw[NVI_SHADOW] = &pair->shadow;
     v->bitmap_of = NULL;
 }
 
@@ -188,8 +190,6 @@ static bool is_any_current(const struct nvirt_vmx_vcpu *v)
 void nvi_vmcs12_park(struct nvirt_vmx_vcpu *v)
 {
     if (is_any_current(v)) {
-        /* The shadow VMCS will stand for another. */
-        nvi_vmcs12_settle(v, &v->changes[NVI_SHADOW]);
         v->now->vmcs12 = v->vmcs12;
         v->now->launched = v->vmx.launched;
         leave_none_current(v);
@@ -251,6 +251,14 @@ static bool load_active(struct nvirt_vmx_vcpu *v, uint64_t region, bool is_enlig
     v->vmx.launched = pair->launched;
     set_current(v, pair);
     return true;
+}
+
+bool nvi_vmcs12_is_ready(struct nvirt_vmx_vcpu *v, uint64_t region)
+{
+    const struct nvi_pair *pair = find_pair(v, region);
+
+    return region != NVI_NO_VMCS && pair != NULL && !pair->is_enlightened &&
+           v->vmx.current != NVI_NO_VMCS && !(v->shadow.usable && pair->shadow_due);
 }
 
 void nvi_vmcs12_load(struct nvirt_vmx_vcpu *v, uint64_t region)
@@ -332,7 +340,7 @@ void nvi_vmx_forget_caches(struct nvirt_vmx_vcpu *v)
 {
     nvi_vmcs12_store_others(v);
     v->now->changed = NVI_ALL_GROUPS;
-    v->shadow.due = true;
+    v->now->shadow_due = true;
 }
 
 void nvi_vmcs12_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator)
@@ -382,4 +390,5 @@ void nvi_vmcs12_linked_set(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field
     settle(v, pair, &pair->vmcs12, NULL);
     pair->vmcs12.field[field] = value;
     pair->changed |= 1u << nvi_vmcs_groups[field];
+    pair->shadow_due = true;
 }

@@ -128,6 +128,35 @@ static void another_one_is_entered_as_soon_as_it_is_named(void **state)
     expect_vmfail_invalid(w);
 }
 
+static void turn_to(struct world *w, uint64_t region, bool plain)
+{
+    evmcs_enlighten_only(w, region);
+    prepare(w);
+    evmcs_resume(w);
+    assert_true(!plain || w->v->switched);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    evmcs_l2_cpuid(w);
+    assert_true(!plain || w->v->switched);
+    fake_vm_put32(w->port, region + EVMCS_CLEAN, 0xffff);
+}
+
+/* What was found out of each is kept while the other one runs. */
+static void two_in_turn_are_as_plain_as_one(void **state)
+{
+    struct world *w = *state;
+
+    settle_into_turns(w);
+    evmcs_enlighten(w, EVMCS_B);
+    evmcs_put(w, EVMCS_B, NVIRT_VMCS_GUEST_RIP, 0xb000);
+    evmcs_put(w, EVMCS_B, NVIRT_VMCS_HOST_RIP, L1_EXIT_RIP + 0x100);
+    for (unsigned i = 0; i < 6; i++) {
+        turn_to(w, EVMCS_B, i > 1);
+        assert_int_equal(GET1(w, GUEST_RIP), L1_EXIT_RIP + 0x100);
+        turn_to(w, EVMCS, i > 1);
+        assert_int_equal(GET1(w, GUEST_RIP), L1_EXIT_RIP);
+    }
+}
+
 /* What is known is known of one VMCS: L0 changed its wishes since the other one was entered. */
 static void another_one_is_looked_at_for_itself(void **state)
 {
@@ -312,6 +341,7 @@ int main(void)
         TEST_EVMCS(a_change_is_read_once_and_taken_over),
         TEST_EVMCS(a_page_that_moved_is_used_where_it_is_now),
         TEST_EVMCS(another_one_is_entered_as_soon_as_it_is_named),
+        TEST_EVMCS(two_in_turn_are_as_plain_as_one),
         TEST_EVMCS(another_one_is_looked_at_for_itself),
         TEST_EVMCS(what_a_fault_ended_is_read_again),
         TEST_EVMCS(a_plain_entry_merges_a_bitmap_that_is_not_called_clean),

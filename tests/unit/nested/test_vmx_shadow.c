@@ -7,7 +7,7 @@
 
 static uint64_t shadow_hpa(struct world *w)
 {
-    return w->v->shadow.hw.hpa.value;
+    return w->v->now->shadow.hpa.value;
 }
 
 static uint64_t in_shadow(struct world *w, enum nvirt_vmcs_field field)
@@ -106,7 +106,7 @@ static void its_region_is_marked_as_a_shadow(void **state)
     struct world *w = *state;
     uint32_t word;
 
-    memcpy(&word, nvirt_port_page_pointer(w->port, w->v->shadow.hw.hpa), sizeof word);
+    memcpy(&word, nvirt_port_page_pointer(w->port, w->v->now->shadow.hpa), sizeof word);
     assert_int_equal(word, 0x80000000u | REVISION);
 }
 
@@ -259,13 +259,13 @@ static void one_that_could_not_be_cleared_is_not_active(void **state)
     w->v->prepared = false;
     vmxon(w);
     load_vmcs12(w, VMCS12);
-    w->v->shadow.hw.initialised = false;
-    w->v->shadow.due = true;
+    w->v->now->shadow.initialised = false;
+    w->v->now->shadow_due = true;
     w->cpu.fail_vmclear = 1;
     assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_ERR_HARDWARE);
-    assert_false(w->v->shadow.hw.active);
+    assert_false(w->v->now->shadow.active);
     prepare(w);
-    assert_true(w->v->shadow.hw.active);
+    assert_true(w->v->now->shadow.active);
     w->v->prepared = false;
 }
 

@@ -485,7 +485,7 @@ static inline void fill_vmcs12(struct world *w)
     memset(c, 0, sizeof *c);
     memset(&w->v->now->lazy, 0, sizeof w->v->now->lazy);
     w->v->now->changed = NVI_ALL_GROUPS;
-    w->v->shadow.due = true;
+    w->v->now->shadow_due = true;
     w->v->steady = false;
     c->pin_controls = 0x16;
     c->proc_controls = 0x04006172 | NVIRT_VMX_PROC_HLT;

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For tests that play the same scene twice, by the short ways of vmx_fast.c and vmx_switch.c and by the
+ * general one: both must come to the same.
+ */
+#ifndef VMX_WAYS_H
+#define VMX_WAYS_H
+
+#include "vmx_world.h"
+
+#define RFLAGS 0x6820u
+#define BLOCKING 0x4824u
+#define CR0 0x6800u
+#define CR4 0x6804u
+#define EFER 0x2806u
+#define SS_AR 0x4818u
+#define PENDING_DEBUG 0x6822u
+#define ACTIVITY 0x4826u
+#define PAT 0x2804u
+
+/* What a VMCS holds for the next entry. */
+static inline void view(struct world *w, uint64_t hpa, struct nvirt_vmcs *view)
+{
+    const struct fake_region *region = fake_cpu_region(&w->cpu, hpa);
+    enum nvirt_vmcs_field field;
+    bool high;
+
+    memset(view, 0, sizeof *view);
+    for (uint32_t i = 0; i < region->fields; i++)
+        if (nvirt_vmcs_lookup(region->field[i].encoding, &field, &high) &&
+            nvirt_vmcs_field_kind(field) != NVIRT_VMCS_KIND_EXIT)
+            view->field[field] = region->field[i].value;
+}
+
+/* An exit of the level that runs, by the short way only if @p plain. */
+static inline void leave(struct world *w, uint32_t reason, const struct fake_set *more, size_t count,
+                  bool plain)
+{
+    struct fake_set set[8] = { { 0x4402, reason }, { 0x6400, 0 }, { 0x4408, 0 },
+                               { 0x440c, INSN_LENGTH } };
+    size_t n = 4;
+
+    for (size_t i = 0; i < count; i++)
+        if (more[i].encoding != 0)
+            set[n++] = more[i];
+    prepare(w);
+    if (!plain) {
+        w->v->steady = false;
+        w->v->steady_l2 = false;
+        nvi_vmx_forget_exit(w->v);
+    }
+    assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, n), NVIRT_HW_OK);
+    assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_OK);
+}
+
+#endif
