@@ -56,14 +56,17 @@ enum nvi_hv_direct_kind {
     NVI_HV_DIRECT_MEMORY     /**< The place of its input, which lies within a page. */
 };
 
-/** @param input MEMORY: where L2 has it. Changes nothing. */
+/** Place of input at an address that L2 has not: beyond the width of physical addresses. */
+#define NVI_HV_NO_PLACE (~UINT64_C(0))
+
+/** @param input MEMORY: where L2 has it, at any address. Changes nothing. */
 enum nvi_hv_direct_kind nvi_hv_direct_look(const struct nvirt_hv_vp *vp,
                                            const struct nvirt_hv_caller *caller,
                                            const struct nvirt_gprs *gprs, nvirt_l2gpa *input);
 
 /**
  * Carries out a call that nvi_hv_direct_look() found to be nvirt's.
- * @param input MEMORY: where L1 has it.
+ * @param input MEMORY: where L1 has it, or NVI_HV_NO_PLACE.
  * @param gprs the result is written there.
  */
 enum nvirt_hv_status nvi_hv_direct_call(struct nvirt_hv_vp *vp,

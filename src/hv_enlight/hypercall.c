@@ -132,8 +132,9 @@ static enum nvirt_hv_status read_input(const struct nvirt_hv_partition *partitio
     if (bytes == 0) {
         return NVIRT_HV_SUCCESS;
     }
-    return nvirt_port_l1_read(partition->port, nvirt_l1gpa_make(call->place.value + at), to,
-                              bytes) == NVIRT_OK
+    return call->place.value != NVI_HV_NO_PLACE &&
+                   nvirt_port_l1_read(partition->port, nvirt_l1gpa_make(call->place.value + at), to,
+                                      bytes) == NVIRT_OK
                ? NVIRT_HV_SUCCESS
                : NVIRT_HV_INVALID_ALIGNMENT;
 }

@@ -88,6 +88,10 @@ static bool reach(struct nvirt_svm_vcpu *v, nvirt_l2gpa l2gpa, nvirt_l1gpa *l1gp
     struct nvi_svm_exit_info info = { NVIRT_SVM_EXIT_NPF, 0, l2gpa.value, 0 };
     struct nvi_npt_out walk;
 
+    if (l2gpa.value >> v->offer.physical_bits != 0) {
+        *l1gpa = nvirt_l1gpa_make(NVI_HV_NO_PLACE);
+        return true;
+    }
     switch (nvi_npt_walk(v->vm, &v->npt, &v->key, l2gpa, NVIRT_ACCESS_READ, &walk)) {
     case NVI_PAGING_OK:
         *l1gpa = walk.l1gpa;

@@ -71,7 +71,9 @@ bool nvi_vmx_direct_vmcall(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
     case NVI_HV_DIRECT_REGISTERS:
         break;
     case NVI_HV_DIRECT_MEMORY:
-        if (!nvi_vmx_reach(v, &access, &input)) {
+        if (!nvi_vmx_l1_address_fits(v, access.l2gpa.value)) {
+            input = nvirt_l1gpa_make(NVI_HV_NO_PLACE);
+        } else if (!nvi_vmx_reach(v, &access, &input)) {
             return true;
         }
         break;

@@ -213,6 +213,22 @@ static void input_that_l1_does_not_map_is_a_nested_page_fault(void **state)
     assert_int_equal(vmcb02(w)->rax, 0);
 }
 
+/* No physical address of L2's is wider than the CPU's: no table maps it, and none is asked as if the
+ * bits beyond were not there. */
+static void input_beyond_the_width_of_addresses_is_nowhere(void **state)
+{
+    struct world *w = *state;
+
+    launch(w);
+    put_space(w, 0, 1);
+    for (uint64_t bit = NVIRT_BIT(w->v->offer.physical_bits); bit != 0; bit <<= 1) {
+        l2_call(w, SPACE, bit | L2_INPUT);
+        assert_int_equal(vmcb02(w)->rax, NVIRT_HV_INVALID_ALIGNMENT);
+        assert_int_equal(nvirt_svm_level(w->v), 2);
+    }
+    assert_int_equal(w->v->stats.direct_flushes, 0);
+}
+
 static void a_call_that_is_wrong_is_answered(void **state)
 {
     struct world *w = *state;
@@ -507,6 +523,7 @@ int main(void)
         TEST_DIRECT(other_calls_of_l2_are_l1s),
         TEST_DIRECT(input_lies_where_l1s_tables_say),
         TEST_DIRECT(input_that_l1_does_not_map_is_a_nested_page_fault),
+        TEST_DIRECT(input_beyond_the_width_of_addresses_is_nowhere),
         TEST_DIRECT(a_call_that_is_wrong_is_answered),
         TEST_DIRECT(registers_of_a_32_bit_caller_are_pairs),
         TEST_DIRECT(l1_must_have_said_all_of_it),

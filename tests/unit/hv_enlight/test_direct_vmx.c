@@ -217,6 +217,22 @@ static void input_that_l1_does_not_map_is_an_ept_violation(void **state)
     assert_int_equal(w->v->stats.direct_flushes, 1);
 }
 
+/* No physical address of L2's is wider than the CPU's: no table maps it, and none is asked as if the
+ * bits beyond were not there. */
+static void input_beyond_the_width_of_addresses_is_nowhere(void **state)
+{
+    struct world *w = *state;
+
+    launch(w);
+    put_space(w, 0, 1);
+    for (uint64_t bit = NVIRT_BIT(w->v->offer.cpu.physical_bits); bit != 0; bit <<= 1) {
+        l2_call(w, SPACE, bit | L2_INPUT, 0);
+        assert_int_equal(w->gprs.r[NVIRT_RAX], NVIRT_HV_INVALID_ALIGNMENT);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+    }
+    assert_int_equal(w->v->stats.direct_flushes, 0);
+}
+
 static void a_call_that_is_wrong_is_answered(void **state)
 {
     struct world *w = *state;
@@ -580,6 +596,7 @@ int main(void)
         TEST_DIRECT(what_was_asked_for_is_flushed_before_l2_runs),
         TEST_DIRECT(input_lies_where_ept12_says),
         TEST_DIRECT(input_that_l1_does_not_map_is_an_ept_violation),
+        TEST_DIRECT(input_beyond_the_width_of_addresses_is_nowhere),
         TEST_DIRECT(a_call_that_is_wrong_is_answered),
         TEST_DIRECT(other_calls_of_l2_are_l1s),
         TEST_DIRECT(l1_must_have_said_all_of_it),
