@@ -80,6 +80,8 @@ static bool parse_word(const char *word, size_t length, struct host_options *opt
         return parse_switch(value, length - 7, &options->shadow);
     if (option(word, "vgif=", &value))
         return parse_switch(value, length - 5, &options->vgif);
+    if (option(word, "cet=", &value))
+        return parse_switch(value, length - 4, &options->cet);
     if (option(word, "hyperv=", &value))
         return parse_switch(value, length - 7, &options->hyperv);
     return false;
@@ -94,7 +96,7 @@ static void complain(const char *word, size_t length)
     memcpy(shown, word, length);
     shown[length] = '\0';
     log_error("option ignored: %s (known: log=error|info|trace stats=0|1 pool=%u..%u snapshot=0..%u "
-              "shadow=0|1 vgif=0|1 hyperv=0|1)",
+              "shadow=0|1 vgif=0|1 cet=0|1 hyperv=0|1)",
               shown, POOL_MIB_MIN, POOL_MIB_MAX, SNAPSHOT_MAX);
 }
 
@@ -103,7 +105,8 @@ void cmdline_parse(const char *text, struct host_options *options)
     bool first = true;
 
     *options = (struct host_options){
-        .log = LOG_INFO, .pool_mib = POOL_MIB_DEFAULT, .shadow = true, .vgif = true};
+        .log = LOG_INFO, .pool_mib = POOL_MIB_DEFAULT, .shadow = true, .vgif = true,
+        .cet = true};
     while (*text != '\0') {
         size_t length = word_length(text);
 

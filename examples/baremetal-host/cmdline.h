@@ -23,6 +23,7 @@ struct host_options {
     uint32_t snapshot; /* save and restore the vCPU after each so many exits; 0: never */
     bool shadow;       /* let nvirt shadow L1's VMCS where the CPU can */
     bool hyperv;       /* offer L1 Hyper-V's interface */
+    bool cet;          /* L1 has CET where the CPU has it, with state of its own */
     bool vgif;         /* let the CPU keep L1's GIF where it can */
 };
 

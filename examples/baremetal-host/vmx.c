@@ -78,11 +78,13 @@ static void set_controls(void)
           controls(caps->true_exit,
                    NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG |
                        NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT |
-                       NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER));
+                       NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER |
+                       (vmx.cet ? NVIRT_VMX_EXIT_CTL_LOAD_CET : 0)));
     SET01(ENTRY_CONTROLS,
           controls(caps->true_entry, NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG |
                                          NVIRT_VMX_ENTRY_CTL_LOAD_PAT |
-                                         NVIRT_VMX_ENTRY_CTL_LOAD_EFER));
+                                         NVIRT_VMX_ENTRY_CTL_LOAD_EFER |
+                                         (vmx.cet ? NVIRT_VMX_ENTRY_CTL_LOAD_CET : 0)));
     SET01(VMCS_LINK, NVIRT_VMX_NO_VMCS_LINK);
     SET01(EPTP, vmx.eptp01);
     if ((vmx_get(1, NVIRT_VMCS_PROC2_CONTROLS) & NVIRT_VMX_PROC2_VPID) != 0)
@@ -160,6 +162,11 @@ static void set_common_state(uint64_t cr0)
     SET01(GUEST_ACTIVITY, NVIRT_VMX_ACTIVITY_ACTIVE);
     SET01(GUEST_INTERRUPTIBILITY, 0);
     SET01(GUEST_PENDING_DEBUG, 0);
+    if (vmx.cet) {
+        SET01(GUEST_S_CET, 0);
+        SET01(GUEST_SSP, 0);
+        SET01(GUEST_SSP_TABLE, 0);
+    }
     memset(&vmx.gprs, 0, sizeof(vmx.gprs));
 }
 
@@ -254,6 +261,7 @@ void vmx_make_vcpu(void)
                                                  .vpid01 = has_vpid ? VPID_L1 : 0,
                                                  .vpids = vpids,
                                                  .vpid_count = has_vpid ? VPID_L2_COUNT : 0,
+                                                 .cet = vmx.cet,
                                                  .hyperv = vmx.hyperv};
     enum nvirt_status status = nvirt_vmx_vcpu_init((void *)vmx.memory[made++ % 2],
                                                    NVIRT_VMX_VCPU_SIZE, &config, &vmx.vcpu);
@@ -281,6 +289,23 @@ static void cpu_facts(struct nvirt_vmx_cpu_facts *facts)
     facts->debugctl_valid = UINT64_C(0xffc3);
     if ((structured.ecx & (1u << 24)) != 0)
         facts->debugctl_valid |= NVIRT_BIT(2); /* bus-lock detection */
+    facts->s_cet_valid =
+        ((structured.ecx & (1u << 7)) != 0 ? NVIRT_BITS(1, 0) : 0) |
+        ((structured.edx & (1u << 20)) != 0 ? NVIRT_BITS(63, 10) | NVIRT_BITS(5, 2) : 0);
+}
+
+static void make_offer(void)
+{
+    if (nvirt_vmx_caps_read(vmx.cpu, &vmx.caps.cpu, &vmx.caps) != NVIRT_OK ||
+        nvirt_vmx_caps_offer(&vmx.caps, &vmx.offer) != NVIRT_OK)
+        log_fatal("the CPU's VMX capabilities could not be read");
+    if (nvirt_vmx_caps_offer_posted(&vmx.offer) != NVIRT_OK)
+        log_info("no posted interrupts for L1: the CPU does not deliver virtual ones");
+    if (nvirt_vmx_caps_offer_activity(&vmx.offer) != NVIRT_OK)
+        log_fatal("shutdown and wait-for-SIPI could not be offered");
+    /* Without, L1 and L2 have CET all the same, in one set with this host, whose CR4.CET stays 0. */
+    vmx.cet =
+        host.options.cet && nvirt_vmx_caps_offer_cet(&vmx.caps, &vmx.offer) == NVIRT_OK;
 }
 
 static void vmx_init(const struct l1_entry *entry)
@@ -294,13 +319,7 @@ static void vmx_init(const struct l1_entry *entry)
                                       .wrmsr = vmx_l1_wrmsr,
                                       .trace = trace};
     cpu_facts(&vmx.caps.cpu);
-    if (nvirt_vmx_caps_read(vmx.cpu, &vmx.caps.cpu, &vmx.caps) != NVIRT_OK ||
-        nvirt_vmx_caps_offer(&vmx.caps, &vmx.offer) != NVIRT_OK)
-        log_fatal("the CPU's VMX capabilities could not be read");
-    if (nvirt_vmx_caps_offer_posted(&vmx.offer) != NVIRT_OK)
-        log_info("no posted interrupts for L1: the CPU does not deliver virtual ones");
-    if (nvirt_vmx_caps_offer_activity(&vmx.offer) != NVIRT_OK)
-        log_fatal("shutdown and wait-for-SIPI could not be offered");
+    make_offer();
     if (!host.options.shadow)
         vmx.caps.proc2 &= ~(NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
     if (!bm_vmx_enable(vmxon))

@@ -18,6 +18,7 @@ struct vmx_vcpu {
     struct nvirt_port_cpu port_cpu;
     struct nvirt_vm vm;
     struct nvirt_vmx_caps caps, offer;
+    bool cet; /* vmcs01 has CET state of L1's */
     struct nvirt_vmx_vcpu *vcpu;
     struct nvirt_port_cpu *cpu;
     struct bm_stage2 stage2;

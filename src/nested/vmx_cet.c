@@ -69,6 +69,13 @@ void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v)
 #undef X
 }
 
+void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v)
+{
+#define X(NAME, member, host) nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, v->vmcs12.host);
+    NVI_CET_FIELDS(X)
+#undef X
+}
+
 void nvi_vmx_cet_remember(const struct nvirt_vmcs *image, struct nvi_cet *before)
 {
 #define X(NAME, member, host) before->member = image->member;

@@ -28,15 +28,23 @@
     (NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT)
 #define PLAIN_EXIT                                                                                 \
     (NVIRT_VMX_EXIT_CTL_DEFAULT1 | NEEDED_EXIT | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |                \
-     NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER)
+     NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_LOAD_EFER |  \
+     NVIRT_VMX_EXIT_CTL_LOAD_CET)
 #define NEEDED_ENTRY (NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT)
 #define PLAIN_ENTRY                                                                                \
     (NVIRT_VMX_ENTRY_CTL_DEFAULT1 | NEEDED_ENTRY | NVIRT_VMX_ENTRY_CTL_IA32E |                     \
-     NVIRT_VMX_ENTRY_CTL_LOAD_EFER)
+     NVIRT_VMX_ENTRY_CTL_LOAD_EFER | NVIRT_VMX_ENTRY_CTL_LOAD_CET)
 
 static bool is_within(uint64_t value, uint64_t needed, uint64_t allowed)
 {
     return (value & needed) == needed && (value & ~allowed) == 0;
+}
+
+/* Each level's CET state is its own then: an entry finds L2's in vmcs02. */
+static bool loads_cet(const struct nvirt_vmcs *vmcs12)
+{
+    return (vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0 &&
+           (vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0;
 }
 
 /* Neither L1 nor the host wants anything done between L1 and L2 but the switch. */
@@ -53,7 +61,7 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
            vmcs12->entry_msr_load_count == 0 && vmcs12->vmcs_link == NVIRT_VMX_NO_VMCS_LINK &&
            v->host_cr0 == 0 && v->host_cr4 == 0 && !nvi_vmx_l0_has_timer(v) &&
            !nvi_vmx_l0_has_counters(v) && nvi_field_has_all(&v->changes[NVI_02], &v->flow) &&
-           !nvi_vmx_switches_msrs(v) && !v->cet &&
+           !nvi_vmx_switches_msrs(v) && (!v->cet || loads_cet(vmcs12)) &&
            /* Its next entry may be about another VMCS, which only its memory tells. */
            (!nvi_evmcs_is_offered(v) || v->vmx.enlightened != NVI_NO_VMCS);
 }
@@ -343,6 +351,9 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
     save_flow(v);
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     note_lazy(v);
+    if (v->cet) {
+        nvi_vmx_cet_load_host(v);
+    }
     v->now->key = nvi_vmx_key_of(&v->vmcs12, v->now->exit_memo.key);
     nvi_vmx_abandon_l2(v);
     v->switched = true;

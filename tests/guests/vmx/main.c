@@ -38,6 +38,7 @@ static const struct {
     {"entry", test_entry_controls, false},
     {"guest", test_entry_guest, false},
     {"switch", test_switch, false},
+    {"cet", test_cet, false},
     {"mode", test_modes, false},
     {"priority", test_priority, false},
     {"outside", test_outside, false},

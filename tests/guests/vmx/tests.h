@@ -41,6 +41,7 @@ void test_posted(void);       /* the same file: only when the command line asks 
 void test_entry_controls(void); /* t_entry.c */
 void test_entry_guest(void);  /* t_entry_guest.c */
 void test_switch(void);       /* t_switch.c: state loaded and saved by transitions */
+void test_cet(void);          /* t_cet.c: shadow stacks, state loaded and saved */
 void test_modes(void);        /* t_mode.c: real mode, 32-bit, PAE, task switch */
 void test_priority(void);    /* t_priority.c: faults against exits, CPL 3 */
 

@@ -27,6 +27,8 @@
 #define MSR_VMX_TRUE_PROC 0x48eu
 #define MSR_VMX_TRUE_EXIT 0x48fu
 #define MSR_VMX_TRUE_ENTRY 0x490u
+#define MSR_S_CET 0x6a2u
+#define MSR_SSP_TABLE 0x6a8u
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
@@ -57,6 +59,7 @@
 #define CR4_VMXE (1ull << 13)
 #define CR4_PCIDE (1ull << 17)
 #define CR4_OSXSAVE (1ull << 18)
+#define CR4_CET (1ull << 23)
 
 /* --- VMCS fields ------------------------------------------------------------------------------ */
 #define F_VPID 0x0000u
@@ -187,6 +190,9 @@
 #define F_G_PENDING_DEBUG 0x6822u
 #define F_G_SYSENTER_ESP 0x6824u
 #define F_G_SYSENTER_EIP 0x6826u
+#define F_G_S_CET 0x6828u
+#define F_G_SSP 0x682au
+#define F_G_SSP_TABLE 0x682cu
 #define F_H_CR0 0x6c00u
 #define F_H_CR3 0x6c02u
 #define F_H_CR4 0x6c04u
@@ -199,6 +205,9 @@
 #define F_H_SYSENTER_EIP 0x6c12u
 #define F_H_RSP 0x6c14u
 #define F_H_RIP 0x6c16u
+#define F_H_S_CET 0x6c18u
+#define F_H_SSP 0x6c1au
+#define F_H_SSP_TABLE 0x6c1cu
 
 /* --- Controls --------------------------------------------------------------------------------- */
 #define PIN_EXTINT (1u << 0)
@@ -258,6 +267,7 @@
 #define EXIT_SAVE_EFER (1u << 20)
 #define EXIT_LOAD_EFER (1u << 21)
 #define EXIT_SAVE_TIMER (1u << 22)
+#define EXIT_LOAD_CET (1u << 28)
 
 #define ENTRY_LOAD_DEBUG (1u << 2)
 #define ENTRY_IA32E (1u << 9)
@@ -265,6 +275,7 @@
 #define ENTRY_DUAL_MONITOR (1u << 11)
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
+#define ENTRY_LOAD_CET (1u << 20)
 
 /* --- Exit reasons ----------------------------------------------------------------------------- */
 #define R_EXCEPTION 0u
