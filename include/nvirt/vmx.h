@@ -146,8 +146,8 @@ struct nvirt_vmx_vcpu_config {
  *           controls; or hyperv has no queue or is not null in a build
  *           without Hyper-V.
  *         - NVIRT_ERR_NO_PAGE: the port has too few pages: four for VMCSs that run L2, one for their
- *           MSR bitmap, one of ones; and with VMCS shadowing one for the shadow VMCS and two for its
- *           bitmaps.
+ *           MSR bitmap, one of ones, one in place of an APIC page without memory; and with VMCS
+ *           shadowing four for shadow VMCSs and two for their bitmaps.
  *
  *         Nothing is held on failure.
  *
