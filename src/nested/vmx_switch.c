@@ -366,7 +366,7 @@ bool nvi_vmx_leave_plainly(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_i
     bool enlightened = v->vmx.enlightened != NVI_NO_VMCS;
 
     if (!(enlightened ? memo->known_enlightened : memo->known) || memo->epoch != v->epoch ||
-        v->forced_exit || !nvi_vmx_nothing_waits(v) ||
+        !nvi_vmx_nothing_waits(v) ||
         (info->reason & NVIRT_VMX_REASON_BASIC) == NVIRT_VMX_EXIT_EXCEPTION_NMI) {
         return false;
     }
@@ -401,7 +401,8 @@ static inline bool is_exit_known(const struct nvirt_vmx_vcpu *v)
 
 bool nvi_vmx_l2_is_steady(const struct nvirt_vmx_vcpu *v)
 {
-    return is_exit_known(v) && !v->forced_exit && nvi_vmx_nothing_waits(v);
+    /* A forced exit is there only while something waits. */
+    return is_exit_known(v) && nvi_vmx_nothing_waits(v);
 }
 
 /* The fields of v->flow and the length, which hardware changed, straight into the image. */
@@ -464,6 +465,7 @@ enum nvirt_status nvi_vmx_prepare_switched(struct nvirt_vmx_vcpu *v, struct nvir
 {
     bool l2 = v->level == 2;
 
+    v->error = NVIRT_OK; /* Of the last attempt, if hardware refused it. */
     if (v->remerge || v->dead || (!l2 && !nvi_vmx_apic01_is_settled(v))) {
         return nvi_vmx_prepare_any(v, v->home, run);
     }

@@ -157,6 +157,43 @@ static void two_in_turn_are_as_plain_as_one(void **state)
     }
 }
 
+/* Where L1 may use one, its VMRESUME of an ordinary VMCS is about that only if no other is named: its memory is
+ * looked at each time. */
+static void one_that_is_named_beside_an_ordinary_one_is_entered(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    l1_insn(w, NVIRT_VMX_EXIT_VMLAUNCH, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        prepare(w);
+        evmcs_resume(w);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        assert_false(w->v->switched);
+    }
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    evmcs_fill(w, EVMCS_B);
+    evmcs_put(w, EVMCS_B, NVIRT_VMCS_GUEST_RIP, 0xb000);
+    evmcs_enlighten_only(w, EVMCS_B);
+    prepare(w);
+    assert_true(w->v->steady);
+    evmcs_resume(w);
+    assert_int_equal(GET2(w, GUEST_RIP), 0xb000);
+}
+
+/* A page has one layout: what is active as an enlightened VMCS is read anew as an ordinary one. */
+static void an_enlightened_one_is_not_at_hand_for_vmptrld(void **state)
+{
+    struct world *w = *state;
+
+    settle_into_turns(w);
+    load_vmcs12(w, VMCS12);
+    load_vmcs12(w, VMCS12_B);
+    assert_true(nvi_vmcs12_is_ready(w->v, VMCS12));
+    assert_false(nvi_vmcs12_is_ready(w->v, EVMCS));
+}
+
 /* What is known is known of one VMCS: L0 changed its wishes since the other one was entered. */
 static void another_one_is_looked_at_for_itself(void **state)
 {
@@ -342,6 +379,8 @@ int main(void)
         TEST_EVMCS(a_page_that_moved_is_used_where_it_is_now),
         TEST_EVMCS(another_one_is_entered_as_soon_as_it_is_named),
         TEST_EVMCS(two_in_turn_are_as_plain_as_one),
+        TEST_EVMCS(one_that_is_named_beside_an_ordinary_one_is_entered),
+        TEST_EVMCS(an_enlightened_one_is_not_at_hand_for_vmptrld),
         TEST_EVMCS(another_one_is_looked_at_for_itself),
         TEST_EVMCS(what_a_fault_ended_is_read_again),
         TEST_EVMCS(a_plain_entry_merges_a_bitmap_that_is_not_called_clean),

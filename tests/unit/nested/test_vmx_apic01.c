@@ -101,6 +101,30 @@ static void a_move_is_met_by_asking_again(void **state)
     w->v->prepared = false;
 }
 
+/* A plain exit of L2 (vmx_switch.c) leaves for L1 as any other. */
+static void a_move_counts_after_a_plain_exit(void **state)
+{
+    struct world *w = *state;
+
+    keep(w);
+    ready_to_launch(w);
+    l1_insn(w, NVIRT_VMX_EXIT_VMLAUNCH, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        l1_insn(w, NVIRT_VMX_EXIT_VMRESUME, 0);
+    }
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    assert_true(w->v->switched);
+    change_begin(w, APIC);
+    assert_int_equal(prepare_status(w), NVIRT_ERR_RETRY);
+    move_to(w, MOVED);
+    change_end(w);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_true(HW(w, APIC_ACCESS_ADDR) == MOVED);
+    w->v->prepared = false;
+}
+
 /* Whoever changes it waits for the vCPU to come back. */
 static void the_vcpu_is_kicked_for_it_and_for_nothing_else(void **state)
 {
@@ -320,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_page_is_found_before_l1_runs),
         TEST(a_move_is_met_by_asking_again),
+        TEST(a_move_counts_after_a_plain_exit),
         TEST(the_vcpu_is_kicked_for_it_and_for_nothing_else),
         TEST(a_steady_l1_notices),
         TEST(while_l2_runs_it_waits_for_the_exit),

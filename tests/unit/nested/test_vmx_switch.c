@@ -13,8 +13,12 @@ struct scene {
     struct fake_set of_l1;
     bool leaves; /* The short way serves the exit, */
     bool enters; /* and the entry after it. */
-    void (*between)(struct world *w); /* What happens while L1 runs. */
-    void (*change)(struct world *w);  /* Controls of L1's that differ. */
+    void (*between)(struct world *w); /* What happens while L1 runs, */
+    void (*change)(struct world *w);  /* controls of L1's that differ, */
+    void (*during)(struct world *w);  /* and what the host does before that exit. */
+    enum nvirt_vmcs_field read;       /* L1 reads this after it; the first field: any will do. */
+    uint32_t reason;                  /* Of the exit; 0: CPUID. */
+    struct fake_set back;             /* What hardware finds when L2 leaves once more. */
 };
 
 static void host_writes_a_control(struct world *w)
@@ -65,35 +69,72 @@ static void efer_is_not_saved(struct world *w)
     w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_SAVE_EFER;
 }
 
+static void l1_opens_a_window(struct world *w)
+{
+    WRITE12(w, PROC_CONTROLS, READ12(w, PROC_CONTROLS) | NVIRT_VMX_PROC_INTERRUPT_WINDOW);
+}
+
+static void l1_changes_efer(struct world *w)
+{
+    WRITE12(w, GUEST_EFER, 0x501);
+}
+
+/* L1's CR4 keeps what the host has there, whatever L1's host state says. */
+static void the_host_takes_tsd(struct world *w)
+{
+    SET1(w, GUEST_CR4, GET1(w, GUEST_CR4) | NVIRT_BIT(2));
+    SET1(w, CR4_MASK, GET1(w, CR4_MASK) | NVIRT_BIT(2));
+}
+
+static void efer_is_neither_loaded_nor_saved(struct world *w)
+{
+    efer_is_not_saved(w);
+    w->v->vmcs12.entry_controls &= ~(uint64_t)NVIRT_VMX_ENTRY_CTL_LOAD_EFER;
+}
+
 #define END { 0, 0 }
 static const struct scene scenes[] = {
-    { "nothing changed", { END }, END, true, true, NULL, NULL },
-    { "L2 moved on", { { 0x681e, 0x9100 }, { RFLAGS, 0x246 }, { 0x681c, 0xb000 } }, END, true, true,
-      NULL, NULL },
-    { "L1 moved L2 on", { END }, END, true, true, l1_moves_on, NULL },
-    { "NMIs are blocked in L2", { { BLOCKING, 8 } }, END, false, false, NULL, NULL },
-    { "L2 left after STI", { { BLOCKING, 1 }, { RFLAGS, 0x202 } }, END, true, false, NULL, NULL },
-    { "L2 left with a debug exception", { { PENDING_DEBUG, 1 } }, END, true, false, NULL, NULL },
-    { "CR0 of L2", { { CR0, 0x80010033 } }, END, false, false, NULL, NULL },
-    { "CR0.CD of L2", { { CR0, 0xc0010031 } }, END, false, false, NULL, NULL },
-    { "CR4 of L2", { { CR4, 0x20a0 } }, END, true, false, NULL, NULL },
-    { "EFER of L2", { { EFER, 0x501 } }, END, false, false, NULL, NULL },
-    { "L2 in PAE paging", { { EFER, 0 }, { CR4, 0x2020 } }, END, false, false, NULL, NULL },
-    { "CPL 3 of L1", { END }, { SS_AR, 0xc0f3 }, true, false, NULL, NULL },
-    { "L1 after MOV SS", { END }, { BLOCKING, 2 }, true, false, NULL, NULL },
-    { "CR0.CD of L1", { END }, { CR0, 0xc0010031 }, true, false, NULL, NULL },
-    { "EFER of L1", { END }, { EFER, 0x501 }, true, false, NULL, NULL },
-    { "a control of the host's", { END }, END, true, false, host_writes_a_control, NULL },
-    { "memory of L1", { END }, END, true, false, memory_moves, NULL },
-    { "an event of L1's", { END }, END, true, false, l1_injects, NULL },
-    { "virtual-8086 mode", { END }, END, true, false, l1_sets_v86, NULL },
-    { "host state of L1", { END }, END, true, false, l1_changes_its_host_state, NULL },
-    { "L2's tables", { END }, END, true, false, tables_are_others, NULL },
-    { "PAT of L2", { { PAT, 0x0606060606060606 } }, END, true, true, NULL, NULL },
-    { "PAT of L2, not saved", { { PAT, 0x0606060606060606 } }, END, true, true, NULL,
-      pat_is_not_saved },
-    { "EFER is not saved", { END }, END, true, true, NULL, efer_is_not_saved },
-    { "EFER of L2, not saved", { { EFER, 0x501 } }, END, false, false, NULL, efer_is_not_saved },
+    { "nothing changed", { END }, END, true, true, .reason = 0 },
+    { "L2 moved on", { { 0x681e, 0x9100 }, { RFLAGS, 0x246 }, { 0x681c, 0xb000 } }, END, true,
+      true, .reason = 0 },
+    { "L1 moved L2 on", { END }, END, true, true, .between = l1_moves_on },
+    { "NMIs are blocked in L2", { { BLOCKING, 8 } }, END, false, false, .reason = 0 },
+    { "L2 left after STI", { { BLOCKING, 1 }, { RFLAGS, 0x202 } }, END, true, false, .reason = 0 },
+    { "L2 left with a debug exception", { { PENDING_DEBUG, 1 } }, END, true, false, .reason = 0 },
+    { "CR0 of L2", { { CR0, 0x80010033 } }, END, false, false, .reason = 0 },
+    { "CR0.CD of L2", { { CR0, 0xc0010031 } }, END, false, false, .reason = 0 },
+    { "CR4 of L2", { { CR4, 0x20a0 } }, END, true, false, .reason = 0 },
+    { "EFER of L2", { { EFER, 0x501 } }, END, false, false, .reason = 0 },
+    { "L2 in PAE paging", { { EFER, 0 }, { CR4, 0x2020 } }, END, false, false, .reason = 0 },
+    { "CPL 3 of L1", { END }, { SS_AR, 0xc0f3 }, true, false, .reason = 0 },
+    { "L1 after MOV SS", { END }, { BLOCKING, 2 }, true, false, .reason = 0 },
+    { "CR0.CD of L1", { END }, { CR0, 0xc0010031 }, true, false, .reason = 0 },
+    { "EFER of L1", { END }, { EFER, 0x501 }, true, false, .reason = 0 },
+    { "a control of the host's", { END }, END, true, false, .between = host_writes_a_control },
+    { "memory of L1", { END }, END, true, false, .between = memory_moves },
+    { "an event of L1's", { END }, END, true, false, .between = l1_injects },
+    { "virtual-8086 mode", { END }, END, true, false, .between = l1_sets_v86 },
+    { "host state of L1", { END }, END, true, false, .between = l1_changes_its_host_state },
+    { "L2's tables", { END }, END, true, false, .between = tables_are_others },
+    { "PAT of L2", { { PAT, 0x0606060606060606 } }, END, true, true, .reason = 0 },
+    { "PAT of L2, not saved", { { PAT, 0x0606060606060606 } }, END, true, true,
+      .change = pat_is_not_saved },
+    { "PAT of L2, not saved, read", { { PAT, 0x0606060606060606 } }, END, true, true,
+      .change = pat_is_not_saved, .read = NVIRT_VMCS_GUEST_PAT },
+    { "EFER is not saved", { END }, END, true, true, .change = efer_is_not_saved },
+    { "EFER of L2, not saved", { { EFER, 0x501 } }, END, false, false,
+      .change = efer_is_not_saved },
+    { "EFER of L2, neither loaded nor saved", { { EFER, 0x501 } }, END, false, false,
+      .change = efer_is_neither_loaded_nor_saved },
+    { "EFER of L2, from L1 and back", { END }, END, true, false, .between = l1_changes_efer,
+      .back = { EFER, 0x500 } },
+    { "CR0.TS of L1", { END }, { CR0, 0x80010039 }, true, false, .reason = 0 },
+    { "an interrupt window of L1's", { END }, END, true, false, .between = l1_opens_a_window },
+    { "a CR4 bit of the host's", { END }, END, false, false,
+      .during = the_host_takes_tsd },
+    { "a CR4 bit of the host's, HLT", { END }, END, false, false,
+      .during = the_host_takes_tsd, .reason = NVIRT_VMX_EXIT_HLT },
+    { "HLT", { END }, END, true, true, .reason = NVIRT_VMX_EXIT_HLT },
 };
 #define SCENES (sizeof scenes / sizeof scenes[0])
 
@@ -104,6 +145,8 @@ struct result {
     uint32_t verdict[2];
     bool barrier;
     bool launched;
+    uint64_t read;
+    uint64_t entries;
 };
 
 /* An L2 that left and was entered again before, so that both memos are there. */
@@ -143,14 +186,24 @@ static void expect_way(const struct world *w, const struct scene *scene, bool pl
 static void play(struct world *w, const struct scene *scene, bool plain, struct result *r)
 {
     memset(r, 0, sizeof *r);
+    SET1(w, CR4_MASK, nvirt_vmx_cr4_owned(w->v));
+    SET1(w, GUEST_CR4, 0x2020);
     begin_with(w, scene->change);
-    leave(w, NVIRT_VMX_EXIT_CPUID, scene->of_l2, 3, plain);
+    r->entries -= w->v->stats.nested_entries;
+    if (scene->during != NULL) {
+        leave(w, NVIRT_VMX_EXIT_WBINVD, NULL, 0, plain); /* The host's: L2 has been entered. */
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        scene->during(w);
+    }
+    leave(w, scene->reason != 0 ? scene->reason : NVIRT_VMX_EXIT_CPUID, scene->of_l2, 3, plain);
     expect_way(w, scene, plain, scene->leaves, "exit");
     r->level[0] = nvirt_vmx_level(w->v);
     r->verdict[0] = (uint32_t)w->exit.verdict;
     r->barrier = w->exit.branch_barrier;
     prepare(w);
     view(w, VMCS01_HPA, &r->vmcs01);
+    if (scene->read != 0)
+        r->read = vmread12(w, scene->read);
     if (scene->between != NULL)
         scene->between(w);
     leave(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, 1, plain);
@@ -162,7 +215,8 @@ static void play(struct world *w, const struct scene *scene, bool plain, struct 
     view(w, w->v->hw[NVI_02]->hpa.value, &r->vmcs02);
     /* Back to L1, where the next scene begins. */
     if (nvirt_vmx_level(w->v) == 2)
-        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, plain);
+        leave(w, NVIRT_VMX_EXIT_CPUID, &scene->back, 1, plain);
+    r->entries += w->v->stats.nested_entries;
     prepare(w);
     view(w, VMCS01_HPA, &r->back01);
     nvi_vmcs12_settle(w->v, NULL);
@@ -210,6 +264,12 @@ static void with_timer(struct world *w)
 {
     w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_PREEMPTION_TIMER;
     w->v->vmcs12.guest_preemption_timer = 0xffffffff;
+}
+
+static void with_msr_bitmap(struct world *w)
+{
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_MSR_BITMAPS;
+    w->v->vmcs12.msr_bitmap = MSR_BITMAP12;
 }
 
 static void with_tpr_shadow(struct world *w)
@@ -409,6 +469,9 @@ static void an_l2_that_left_in_virtual_8086_mode_is_checked(void **state)
     ready_to_launch(w);
     begin_with(w, in_32_bit_paging);
     assert_true(w->v->switched);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_true(w->v->switched);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
     leave(w, NVIRT_VMX_EXIT_CPUID, &v86, 1, true);
     WRITE12(w, GUEST_RFLAGS, 2);
     leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
@@ -459,6 +522,117 @@ static void an_event_that_waits_goes_to_l1(void **state)
     assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_INTERRUPT_WINDOW) != 0);
 }
 
+/* Reasons are 16 bits wide, a set of them 64: another is not taken for one of those in it. */
+static void a_reason_beyond_the_set_is_not_plain(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    leave(w, 64 + NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L2);
+}
+
+/* What an exit does not save was L2's own with the rest of what it came to: judged each time. */
+static void an_efer_that_is_not_saved_is_judged_each_time(void **state)
+{
+    const struct fake_set changed = { EFER, 0x501 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin_with(w, efer_is_not_saved);
+    for (uint32_t i = 0; i < 3; i++) {
+        leave(w, NVIRT_VMX_EXIT_CPUID, &changed, 1, true);
+        assert_false(w->v->switched);
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        prepare(w);
+        assert_true(HW(w, GUEST_EFER) == 0x500);
+    }
+}
+
+/* The host closes an MSR after a plain entry, and before hardware is entered. */
+static void a_bitmap_of_the_hosts_counts_after_a_plain_entry(void **state)
+{
+    struct world *w = *state;
+    const uint8_t *bitmap02 = nvirt_port_page_pointer(w->port, w->v->msr_bitmap02);
+    uint8_t *bitmap01 = w->msr_bitmap;
+
+    for (uint64_t i = 0; i < 4096; i += 8)
+        fake_vm_put64(w->port, MSR_BITMAP12 + i, 0);
+    nvirt_vmx_msr_bitmap_require(bitmap01);
+    bitmap01[0x174 / 8] = 0;
+    ready_to_launch(w);
+    begin_with(w, with_msr_bitmap);
+    assert_true(w->v->switched);
+    assert_true((bitmap02[0x174 / 8] >> 0x174 % 8 & 1) == 0);
+    bitmap01[0x174 / 8] = 0xff;
+    assert_int_equal(nvirt_vmx_msr_bitmap_changed(w->v), NVIRT_OK);
+    prepare(w);
+    assert_true((bitmap02[0x174 / 8] >> 0x174 % 8 & 1) != 0);
+}
+
+/* What hardware refuses in the prepare after a plain switch is told, and made up for at the next. */
+static void a_refused_write_after_a_plain_switch_is_told(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin(w);
+    for (uint32_t i = 0; i < 2; i++) {
+        leave(w, i == 0 ? NVIRT_VMX_EXIT_CPUID : NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        assert_true(w->v->switched);
+        if (i == 1)
+            NVI_SET02(w->v, GUEST_RSP, 0xd000); /* There is something to write. */
+        w->cpu.fail_vmwrite = 1;
+        assert_int_equal(nvirt_vmx_prepare(w->v, &w->cpu, &w->run), NVIRT_ERR_HARDWARE);
+        assert_false(w->v->prepared);
+        prepare(w);
+        assert_int_equal(w->run.level, i + 1);
+        if (i == 0)
+            assert_true(HW(w, GUEST_RIP) == L1_EXIT_RIP);
+    }
+}
+
+/* A host that steps through L1 is told of each instruction of its: none is completed past that. */
+static void an_l1_under_the_hosts_trap_flag_is_not_steady(void **state)
+{
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    SET1(w, PROC_CONTROLS, GET1(w, PROC_CONTROLS) | NVIRT_VMX_PROC_MTF);
+    begin(w);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_true(w->v->switched);
+    prepare(w);
+    assert_false(w->v->steady);
+}
+
+/* A VMREAD of an entry that hardware refuses is told to the host: L2 is not entered by halves. */
+static void a_refused_read_is_told(void **state)
+{
+    static const struct fake_set set[] = { { 0x4402, NVIRT_VMX_EXIT_VMRESUME }, { 0x6400, 0 },
+                                           { 0x4408, 0 }, { 0x440c, INSN_LENGTH } };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    for (uint32_t n = 1; n <= 5; n++) {
+        begin(w);
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+        prepare(w);
+        assert_true(w->v->steady);
+        assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, 4), NVIRT_HW_OK);
+        w->cpu.fail_vmread = n;
+        assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_ERR_HARDWARE);
+        assert_int_equal(w->cpu.fail_vmread, 0);
+        assert_int_equal(nvirt_vmx_level(w->v), 1);
+        assert_false(w->v->switched);
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    }
+}
+
 /* The CPU changes between the two: VMLAUNCH there, of either VMCS. */
 static void a_moved_vcpu_launches_anew(void **state)
 {
@@ -488,6 +662,12 @@ int main(void)
         TEST(an_l2_that_left_in_virtual_8086_mode_is_checked),
         TEST(an_nmi_of_l1s_blocks_nmis_there_once),
         TEST(an_event_that_waits_goes_to_l1),
+        TEST(a_reason_beyond_the_set_is_not_plain),
+        TEST(an_efer_that_is_not_saved_is_judged_each_time),
+        TEST(a_bitmap_of_the_hosts_counts_after_a_plain_entry),
+        TEST(a_refused_write_after_a_plain_switch_is_told),
+        TEST(an_l1_under_the_hosts_trap_flag_is_not_steady),
+        TEST(a_refused_read_is_told),
         TEST_SHADOWED(a_plain_switch_comes_to_what_the_general_way_comes_to),
         TEST_SHADOWED(the_host_finds_l1_at_its_exit_handler),
         TEST_SHADOWED(an_event_after_a_plain_exit_is_not_lost),
