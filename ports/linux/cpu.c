@@ -11,10 +11,8 @@
 #include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
-#include <linux/syscore_ops.h>
 
 #include "nvl.h"
-#include "nvl_compat.h"
 
 enum nvl_vendor nvl_vendor;
 const struct nvl_backend *nvl_backend;
@@ -183,13 +181,13 @@ static int cpu_goes(unsigned int number)
 
 /* ---- suspend: one CPU, interrupts off, user threads frozen ---- */
 
-static int suspend(void)
+static int suspend(NVL_SYSCORE_ARGUMENT)
 {
 	disable_here(NULL);
 	return 0;
 }
 
-static void resume(void)
+static void resume(NVL_SYSCORE_ARGUMENT)
 {
 	int error = 0;
 
@@ -197,9 +195,13 @@ static void resume(void)
 		enable_here(&error);
 }
 
-static struct syscore_ops syscore = {
+static struct syscore_ops syscore_operations = {
 	.suspend = suspend,
 	.resume = resume,
+};
+
+static struct syscore syscore = {
+	.ops = &syscore_operations,
 };
 
 /* ---- reboot: a CPU in VMX operation does not hear INIT, and the next kernel wants SVM off ---- */
@@ -283,7 +285,7 @@ int nvl_cpus_init(void)
 		goto no_hotplug;
 	hotplug_state = error;
 	register_reboot_notifier(&reboot_block);
-	register_syscore_ops(&syscore);
+	register_syscore(&syscore);
 	return 0;
 
 no_hotplug:
@@ -295,7 +297,7 @@ no_pages:
 
 void nvl_cpus_exit(void)
 {
-	unregister_syscore_ops(&syscore);
+	unregister_syscore(&syscore);
 	unregister_reboot_notifier(&reboot_block);
 	cpuhp_remove_state(hotplug_state);
 	free_pages_of_cpus();

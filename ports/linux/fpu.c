@@ -35,7 +35,7 @@ void nvl_fpu_setup(void)
 	struct nvl_cpuid features;
 
 	cpuid_count(LEAF_XSAVE, 1, &features.eax, &features.ebx, &features.ecx, &features.edx);
-	if ((features.eax & XSAVES) == 0 || rdmsrl_safe(MSR_IA32_XSS, &host_xss))
+	if ((features.eax & XSAVES) == 0 || rdmsrq_safe(MSR_IA32_XSS, &host_xss))
 		host_xss = 0;
 }
 
@@ -103,10 +103,10 @@ void nvl_fpu_enter(struct nvl_vcpu *vcpu)
 	if (vcpu->host_xcr0 != vcpu->xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	if (host_xss)
-		wrmsrl(MSR_IA32_XSS, 0);
+		wrmsrq(MSR_IA32_XSS, 0);
 	if (boot_cpu_has(X86_FEATURE_RDTSCP)) {
-		rdmsrl(MSR_TSC_AUX, vcpu->host_tsc_aux);
-		wrmsrl(MSR_TSC_AUX, vcpu->tsc_aux);
+		rdmsrq(MSR_TSC_AUX, vcpu->host_tsc_aux);
+		wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
 	}
 	/* The kernel's breakpoints do not watch addresses of the guest's. */
 	if (hw_breakpoint_active())
@@ -127,9 +127,9 @@ void nvl_fpu_leave(struct nvl_vcpu *vcpu)
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
 	if (boot_cpu_has(X86_FEATURE_RDTSCP))
-		wrmsrl(MSR_TSC_AUX, vcpu->host_tsc_aux);
+		wrmsrq(MSR_TSC_AUX, vcpu->host_tsc_aux);
 	if (host_xss)
-		wrmsrl(MSR_IA32_XSS, host_xss);
+		wrmsrq(MSR_IA32_XSS, host_xss);
 	if (vcpu->host_xcr0 != vcpu->xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
 }

@@ -22,6 +22,7 @@
 #include <nvirt/nvirt.h>
 
 #include "nvirt_ioctl.h"
+#include "nvl_compat.h"
 
 struct nvl_vcpu;
 

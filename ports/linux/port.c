@@ -400,7 +400,7 @@ enum nvirt_hw nvirt_port_rdmsr(struct nvirt_port_cpu *cpu, uint32_t msr, uint64_
 {
 	u64 read;
 
-	if (rdmsrl_safe(msr, &read))
+	if (rdmsrq_safe(msr, &read))
 		return NVIRT_HW_GP;
 	*value = read;
 	return NVIRT_HW_OK;
@@ -408,7 +408,7 @@ enum nvirt_hw nvirt_port_rdmsr(struct nvirt_port_cpu *cpu, uint32_t msr, uint64_
 
 enum nvirt_hw nvirt_port_wrmsr(struct nvirt_port_cpu *cpu, uint32_t msr, uint64_t value)
 {
-	return wrmsrl_safe(msr, value) ? NVIRT_HW_GP : NVIRT_HW_OK;
+	return wrmsrq_safe(msr, value) ? NVIRT_HW_GP : NVIRT_HW_OK;
 }
 
 /* L1 is shown no protection keys (cpuid.c), so it cannot set CR4.PKE. */

@@ -17,7 +17,6 @@
 
 #include <nvirt/x86.h>
 
-#include "nvl_compat.h"
 #include "nvl_trace.h"
 #include "svm.h"
 
@@ -101,7 +100,7 @@ static int missing(void)
 		pr_err("SVM without nested paging\n");
 		return -EOPNOTSUPP;
 	}
-	if (!rdmsrl_safe(NVIRT_SVM_MSR_VM_CR, &vm_cr) && (vm_cr & NVIRT_SVM_VM_CR_SVMDIS)) {
+	if (!rdmsrq_safe(NVIRT_SVM_MSR_VM_CR, &vm_cr) && (vm_cr & NVIRT_SVM_VM_CR_SVMDIS)) {
 		pr_err("SVM is switched off by the firmware (VM_CR.SVMDIS)\n");
 		return -EOPNOTSUPP;
 	}
@@ -315,7 +314,7 @@ static int init_nvirt(struct nvl_vcpu *vcpu)
 	};
 	enum nvirt_status status;
 
-	rdmsrl(MSR_IA32_CR_PAT, config.host_pat);
+	rdmsrq(MSR_IA32_CR_PAT, config.host_pat);
 	preempt_disable();
 	status = nvirt_svm_vcpu_init(svm->memory, NVIRT_SVM_VCPU_SIZE, &config, &svm->nvirt);
 	preempt_enable();
@@ -398,9 +397,9 @@ static u64 leave_debugctl(void)
 {
 	u64 debugctl;
 
-	rdmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
+	rdmsrq(MSR_IA32_DEBUGCTLMSR, debugctl);
 	if (unlikely(debugctl))
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, 0);
+		wrmsrq(MSR_IA32_DEBUGCTLMSR, 0);
 	return debugctl;
 }
 
@@ -408,7 +407,7 @@ static void restore_debug(u64 debugctl)
 {
 	set_debugreg(DR6_RESERVED, 6);
 	if (unlikely(debugctl))
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
+		wrmsrq(MSR_IA32_DEBUGCTLMSR, debugctl);
 }
 
 static bool enter(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, const struct nvirt_svm_run *run)
@@ -614,15 +613,15 @@ static int enable(struct nvirt_port_cpu *cpu)
 {
 	u64 efer, vm_cr;
 
-	if (!rdmsrl_safe(NVIRT_SVM_MSR_VM_CR, &vm_cr) && (vm_cr & NVIRT_SVM_VM_CR_SVMDIS))
+	if (!rdmsrq_safe(NVIRT_SVM_MSR_VM_CR, &vm_cr) && (vm_cr & NVIRT_SVM_VM_CR_SVMDIS))
 		return -EOPNOTSUPP;
-	if (rdmsrl_safe(NVIRT_SVM_MSR_EFER, &efer))
+	if (rdmsrq_safe(NVIRT_SVM_MSR_EFER, &efer))
 		return -EIO;
 	if (efer & NVIRT_SVM_EFER_SVME)
 		return -EBUSY;
-	if (wrmsrl_safe(NVIRT_SVM_MSR_EFER, efer | NVIRT_SVM_EFER_SVME))
+	if (wrmsrq_safe(NVIRT_SVM_MSR_EFER, efer | NVIRT_SVM_EFER_SVME))
 		return -EIO;
-	wrmsrl(NVIRT_SVM_MSR_HSAVE_PA, page_to_phys(cpu->save));
+	wrmsrq(NVIRT_SVM_MSR_HSAVE_PA, page_to_phys(cpu->save));
 	return 0;
 }
 
@@ -633,9 +632,9 @@ static void switch_off(void)
 	/* GIF is 0 only inside nvl_svm_enter(), where nothing but a crash comes. */
 	asm volatile("1: stgi\n"
 		     "2:\n" _ASM_EXTABLE(1b, 2b));
-	wrmsrl(NVIRT_SVM_MSR_HSAVE_PA, 0);
-	rdmsrl(NVIRT_SVM_MSR_EFER, efer);
-	wrmsrl(NVIRT_SVM_MSR_EFER, efer & ~NVIRT_SVM_EFER_SVME);
+	wrmsrq(NVIRT_SVM_MSR_HSAVE_PA, 0);
+	rdmsrq(NVIRT_SVM_MSR_EFER, efer);
+	wrmsrq(NVIRT_SVM_MSR_EFER, efer & ~NVIRT_SVM_EFER_SVME);
 }
 
 static void disable(struct nvirt_port_cpu *cpu, bool last)

@@ -10,7 +10,6 @@
 #include <linux/smp.h>
 
 #include "nvl.h"
-#include "nvl_compat.h"
 
 #define BUDGET_DEFAULT 4096u
 #define RESERVE 64u

@@ -111,10 +111,10 @@ static int missing(void)
 		pr_err("VMX is switched off by the firmware (IA32_FEATURE_CONTROL)\n");
 		return -EOPNOTSUPP;
 	}
-	if (rdmsrl_safe(NVIRT_MSR_VMX_BASIC, &basic) || !(basic & NVIRT_VMX_BASIC_TRUE) ||
-	    rdmsrl_safe(NVIRT_MSR_VMX_PROCBASED_CTLS, &proc) ||
+	if (rdmsrq_safe(NVIRT_MSR_VMX_BASIC, &basic) || !(basic & NVIRT_VMX_BASIC_TRUE) ||
+	    rdmsrq_safe(NVIRT_MSR_VMX_PROCBASED_CTLS, &proc) ||
 	    !(proc >> 32 & NVIRT_VMX_PROC_SECONDARY) ||
-	    rdmsrl_safe(NVIRT_MSR_VMX_PROCBASED_CTLS2, &proc2) || (proc2 >> 32 & needed) != needed) {
+	    rdmsrq_safe(NVIRT_MSR_VMX_PROCBASED_CTLS2, &proc2) || (proc2 >> 32 & needed) != needed) {
 		pr_err("VMX without EPT or without \"unrestricted guest\"\n");
 		return -EOPNOTSUPP;
 	}
@@ -298,13 +298,13 @@ static void set_host_state(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 	SET(HOST_CS_SELECTOR, __KERNEL_CS);
 	SET(HOST_SS_SELECTOR, __KERNEL_DS);
 	SET(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
-	rdmsrl(MSR_IA32_CR_PAT, value);
+	rdmsrq(MSR_IA32_CR_PAT, value);
 	SET(HOST_PAT, value);
-	rdmsrl(MSR_EFER, value);
+	rdmsrq(MSR_EFER, value);
 	SET(HOST_EFER, value);
-	rdmsrl(MSR_IA32_SYSENTER_CS, value);
+	rdmsrq(MSR_IA32_SYSENTER_CS, value);
 	SET(HOST_SYSENTER_CS, value);
-	rdmsrl(MSR_IA32_SYSENTER_EIP, value);
+	rdmsrq(MSR_IA32_SYSENTER_EIP, value);
 	SET(HOST_SYSENTER_EIP, value);
 	SET(HOST_RIP, (u64)nvl_vmx_exited);
 }

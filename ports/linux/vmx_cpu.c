@@ -39,7 +39,7 @@ int nvl_vmx_enable(struct nvirt_port_cpu *cpu)
 	if (cr4_read_shadow() & X86_CR4_VMXE)
 		return -EBUSY;
 	/* The kernel has set and locked it. */
-	if (rdmsrl_safe(NVIRT_MSR_FEATURE_CONTROL, &feature) || (feature & on) != on)
+	if (rdmsrq_safe(NVIRT_MSR_FEATURE_CONTROL, &feature) || (feature & on) != on)
 		return -EOPNOTSUPP;
 	*(u32 *)page_address(cpu->save) = (u32)(nvl_vmx_caps.basic & NVIRT_VMX_BASIC_REVISION);
 	intel_pt_handle_vmx(1);
@@ -155,8 +155,8 @@ static void set_host_of_cpu(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 
 	native_store_gdt(&gdt);
 	store_idt(&idt);
-	rdmsrl(MSR_GS_BASE, gs_base);
-	rdmsrl(MSR_IA32_SYSENTER_ESP, sysenter_esp);
+	rdmsrq(MSR_GS_BASE, gs_base);
+	rdmsrq(MSR_IA32_SYSENTER_ESP, sysenter_esp);
 	SET_HOST(GDTR_BASE, gdt_base, gdt.address);
 	SET_HOST(IDTR_BASE, idt_base, idt.address);
 	SET_HOST(TR_BASE, tr_base, tr_base(&gdt));
@@ -231,9 +231,9 @@ static void msrs_enter(struct nvl_vmx *vmx)
 	u32 i;
 
 	for (i = 0; i < NVL_VMX_MSRS; i++) {
-		rdmsrl(swapped[i], vmx->host_msr[i]);
+		rdmsrq(swapped[i], vmx->host_msr[i]);
 		if (vmx->msr[i] != vmx->host_msr[i])
-			wrmsrl(swapped[i], vmx->msr[i]);
+			wrmsrq(swapped[i], vmx->msr[i]);
 	}
 }
 
@@ -242,9 +242,9 @@ static void msrs_leave(struct nvl_vmx *vmx)
 	u32 i;
 
 	for (i = 0; i < NVL_VMX_MSRS; i++) {
-		rdmsrl(swapped[i], vmx->msr[i]);
+		rdmsrq(swapped[i], vmx->msr[i]);
 		if (vmx->msr[i] != vmx->host_msr[i])
-			wrmsrl(swapped[i], vmx->host_msr[i]);
+			wrmsrq(swapped[i], vmx->host_msr[i]);
 	}
 }
 
@@ -264,7 +264,7 @@ static void keep_host(struct kept *kept)
 	savesegment(fs, kept->fs);
 	savesegment(gs, kept->gs);
 	asm volatile("sldt %0" : "=m"(kept->ldt));
-	if (rdmsrl_safe(MSR_IA32_DEBUGCTLMSR, &kept->debugctl))
+	if (rdmsrq_safe(MSR_IA32_DEBUGCTLMSR, &kept->debugctl))
 		kept->debugctl = 0;
 }
 
@@ -290,7 +290,7 @@ static void restore_host(const struct kept *kept, const struct nvl_vmx_host *hos
 	if (unlikely(kept->gs))
 		load_gs_index(kept->gs);
 	if (unlikely(kept->debugctl))
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, kept->debugctl);
+		wrmsrq(MSR_IA32_DEBUGCTLMSR, kept->debugctl);
 }
 
 /*
@@ -307,7 +307,7 @@ static void clear_buffers(void)
 		asm volatile("verw %[selector]" : : [selector] "m"(selector) : "cc");
 #endif
 	if (boot_cpu_has_bug(X86_BUG_L1TF) && boot_cpu_has(X86_FEATURE_FLUSH_L1D))
-		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
 /*
@@ -318,10 +318,10 @@ static u64 stop_records(void)
 {
 	u64 enabled = 0;
 
-	if (boot_cpu_has(X86_FEATURE_PEBS) && rdmsrl_safe(MSR_IA32_PEBS_ENABLE, &enabled))
+	if (boot_cpu_has(X86_FEATURE_PEBS) && rdmsrq_safe(MSR_IA32_PEBS_ENABLE, &enabled))
 		enabled = 0;
 	if (unlikely(enabled))
-		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
+		wrmsrq(MSR_IA32_PEBS_ENABLE, 0);
 	return enabled;
 }
 
@@ -360,7 +360,7 @@ static enum nvirt_hw enter(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, bo
 	keep_host(&kept);
 	records = stop_records();
 	if (boot_cpu_has(X86_FEATURE_KERNEL_IBRS))
-		rdmsrl(MSR_IA32_SPEC_CTRL, spec_ctrl);
+		rdmsrq(MSR_IA32_SPEC_CTRL, spec_ctrl);
 	nvl_fpu_enter(vcpu);
 	msrs_enter(vmx);
 	if (vmx->cr2 != read_cr2())
@@ -375,7 +375,7 @@ static enum nvirt_hw enter(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, bo
 	msrs_leave(vmx);
 	nvl_fpu_leave(vcpu);
 	if (unlikely(records))
-		wrmsrl(MSR_IA32_PEBS_ENABLE, records);
+		wrmsrq(MSR_IA32_PEBS_ENABLE, records);
 	if (result == 0)
 		take_urgent(cpu);
 	return result == 0 ? NVIRT_HW_OK
