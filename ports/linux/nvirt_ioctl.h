@@ -95,11 +95,17 @@ enum nvirt_event_kind {
 	NVIRT_INJECT_INTERRUPT = 0,
 	NVIRT_INJECT_NMI = 2,
 	NVIRT_INJECT_EXCEPTION = 3,
+	NVIRT_INJECT_INIT = 8,
+	NVIRT_INJECT_SIPI = 9, /* its vector: the page of the first instruction */
 };
 
 /*
- * Hands an event over. EBUSY while one of its kind waits; an NMI merges. An interrupt is delivered
+ * Hands an event over. EBUSY while one of its kind waits; an NMI and an INIT merge. An interrupt is delivered
  * when the level that runs can take it, or becomes the exit that L1 asked for.
+ *
+ * INIT and SIPI are for an L1 in VMX operation; else they are EBUSY (EINVAL on AMD), and the program's to carry out
+ * by NVIRT_RESET and the registers. An INIT becomes L1's exit from L2, or waits for VMXOFF and is NVIRT_EXIT_INIT
+ * then; a SIPI ends the wait of an L2 that L1 put into that state, and is lost at any other time.
  */
 struct nvirt_inject {
 	__u32 size;
@@ -120,6 +126,7 @@ enum nvirt_exit_reason {
 	NVIRT_EXIT_FAILED = 5,   /* the CPU refused to enter, or nvirt failed: code says why */
 	NVIRT_EXIT_MEMORY = 6,   /* the program's memory behind address could not be had */
 	NVIRT_EXIT_KICKED = 7,   /* NVIRT_KICK */
+	NVIRT_EXIT_INIT = 8,     /* L1 executed VMXOFF, which an INIT handed over waited for: NVIRT_RESET is due */
 };
 
 /* In nvirt_run.state: of the level that runs, after the exit. */

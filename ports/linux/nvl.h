@@ -192,6 +192,7 @@ struct nvl_vcpu {
 	u64 barriers; /* how often the branch predictor was emptied, as another guest had run on the CPU */
 	struct mutex lock; /* one ioctl at a time */
 	unsigned long requests;
+	wait_queue_head_t requested; /* its thread, when L2 sleeps */
 	int in_guest; /* CPU number + 1, 0 outside */
 	struct nvirt_gprs gprs;
 	union {
@@ -306,6 +307,8 @@ struct nvl_backend {
 	/* One entry and its exit. *exited: there is an exit to look at. */
 	enum nvirt_status (*once)(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu,
 				  struct nvl_exit *exit, bool *exited);
+	/* Where that answered NVIRT_ERR_ASLEEP: waits for what may wake L2. Not held. Null: it never does. */
+	int (*sleep)(struct nvl_vcpu *vcpu);
 	/* An exit that is not nvirt's, and the program's answer to an IN. Not held: they may sleep. */
 	int (*handle)(struct nvl_vcpu *vcpu, const struct nvl_exit *exit, struct nvirt_run *run);
 	int (*complete_in)(struct nvl_vcpu *vcpu, u32 data);
@@ -336,6 +339,8 @@ int nvl_run(struct nvl_vcpu *vcpu, struct nvirt_run *run);
 /* Interrupts are off from here to the end of the guest's run. False: the entry is given up. */
 bool nvl_begin_guest(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu);
 void nvl_end_guest(struct nvl_vcpu *vcpu);
+/* Until there is a request, a signal, or the time is over. */
+void nvl_wait_for_request(struct nvl_vcpu *vcpu, u64 nanoseconds);
 /* An exception for the level that exited; where L1 intercepts it in L2 it becomes L1's exit. */
 int nvl_inject_exception(struct nvl_vcpu *vcpu, const struct nvirt_event *event);
 /* An IN or OUT of `width` bytes, as the program is told of it. */

@@ -67,6 +67,13 @@ void nvl_end_guest(struct nvl_vcpu *vcpu)
 	smp_store_release(&vcpu->in_guest, 0);
 }
 
+void nvl_wait_for_request(struct nvl_vcpu *vcpu, u64 nanoseconds)
+{
+	/* Why it ended shows in the next round. */
+	(void)wait_event_interruptible_hrtimeout(vcpu->requested, READ_ONCE(vcpu->requests) != 0,
+						 ns_to_ktime(nanoseconds));
+}
+
 /* ---- exits ---- */
 
 int nvl_inject_exception(struct nvl_vcpu *vcpu, const struct nvirt_event *event)
@@ -167,6 +174,8 @@ static int round_of(struct nvl_vcpu *vcpu, struct nvirt_run *run)
 	/* With the reserve filled again; when the change of the APIC's page is over. */
 	if (status == NVIRT_ERR_NO_PAGE || status == NVIRT_ERR_RETRY)
 		return NVL_GUEST;
+	if (status == NVIRT_ERR_ASLEEP)
+		return nvl_backend->sleep(vcpu);
 	if (status == NVIRT_ERR_NO_MAPPING)
 		return exit_no_memory(run, vcpu->vm->apic_page, 0);
 	if (status != NVIRT_OK)

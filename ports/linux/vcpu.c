@@ -290,6 +290,7 @@ static struct nvl_vcpu *make(struct nvirt_port_vm *vm, u32 index, int *error)
 	vcpu->index = index;
 	vcpu->serial = (u64)atomic64_inc_return(&made);
 	mutex_init(&vcpu->lock);
+	init_waitqueue_head(&vcpu->requested);
 	nvl_msr_init(vcpu);
 	*error = nvl_fpu_init(vcpu);
 	if (!*error)

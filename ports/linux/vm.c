@@ -55,6 +55,8 @@ void nvl_vcpu_request(struct nvirt_port_vm *vm, u32 index, unsigned int request)
 		cpu = READ_ONCE(vcpu->in_guest);
 		if (cpu != 0 && cpu - 1 != raw_smp_processor_id())
 			smp_send_reschedule(cpu - 1);
+		if (wq_has_sleeper(&vcpu->requested))
+			wake_up(&vcpu->requested);
 	}
 	rcu_read_unlock();
 }

@@ -93,6 +93,8 @@ static int find_offer(void)
 	facts->cr4_valid = cr4_valid();
 	if (nvirt_vmx_caps_offer(&nvl_vmx_caps, &nvl_vmx_offer) != NVIRT_OK)
 		return -EOPNOTSUPP;
+	if (nvirt_vmx_caps_offer_activity(&nvl_vmx_offer) != NVIRT_OK)
+		return -EOPNOTSUPP;
 	/* About instructions that L1's CPUID does not show. */
 	nvl_vmx_offer.proc2 &= ~((NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_ENCLS |
 				  NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
@@ -484,6 +486,34 @@ static enum nvirt_status once(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu,
 	return status;
 }
 
+/* ---- an L2 in shutdown, or that waits for a SIPI ---- */
+
+/* More than these a wait is not asked for at once: their nanoseconds fit 64 bits at any rate of the TSC's. */
+#define TICKS_AT_ONCE (1ULL << 40)
+
+/*
+ * No CPU is put there: it would take no interrupt of the kernel's. The thread waits as if in a guest that runs on, so
+ * that programs get at it in the same way: by a signal or a kick, to hand over what ends the state. L1's preemption
+ * timer may end it, too. [SDM 3C "Activity State"] [SDM 3C "VMX-Preemption Timer"]
+ */
+static int sleep(struct nvl_vcpu *vcpu)
+{
+	struct nvirt_port_cpu *cpu;
+	enum nvirt_status status;
+	u64 since = rdtsc_ordered(), ticks;
+	int error;
+
+	(void)nvirt_vmx_sleeps(vcpu->vmx.nvirt, since, &ticks);
+	nvl_wait_for_request(vcpu, div_u64(min(ticks, TICKS_AT_ONCE) * 1000000, tsc_khz) + 1);
+	error = nvl_vcpu_hold(vcpu, &cpu);
+	if (error)
+		return error;
+	/* After S3, or on another CPU of a machine whose TSCs differ, it may have gone back. */
+	status = nvirt_vmx_slept(vcpu->vmx.nvirt, cpu, since, max(since, rdtsc_ordered()));
+	nvl_vcpu_release(cpu);
+	return status == NVIRT_OK ? NVL_GUEST : -EIO;
+}
+
 /* ---- the backend ---- */
 
 static enum nvirt_status inject(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu,
@@ -561,6 +591,7 @@ const struct nvl_backend nvl_vmx_backend = {
 	.cr8 = cr8,
 	.flush = flush,
 	.once = once,
+	.sleep = sleep,
 	.handle = nvl_vmx_handle,
 	.complete_in = nvl_vmx_complete_in,
 	.get_regs = nvl_vmx_get_regs,

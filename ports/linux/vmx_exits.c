@@ -367,8 +367,11 @@ int nvl_vmx_handle(struct nvl_vcpu *vcpu, const struct nvl_exit *any, struct nvi
 	if (exit->reason & NVIRT_VMX_REASON_ENTRY_FAILURE)
 		return nvl_exit_failed(run, exit->reason, exit->qualification, 0);
 	switch (exit->reason & NVIRT_VMX_REASON_BASIC) {
-	case NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT:
 	case NVIRT_VMX_EXIT_INIT:
+		/* Of the program's: the kernel sends INITs to CPUs that are offline, which run no guest. */
+		run->reason = NVIRT_EXIT_INIT;
+		return NVL_PROGRAM;
+	case NVIRT_VMX_EXIT_EXTERNAL_INTERRUPT:
 	case NVIRT_VMX_EXIT_IO_SMI:
 	case NVIRT_VMX_EXIT_OTHER_SMI:
 		return NVL_GUEST; /* the kernel had it when interrupts came on again */

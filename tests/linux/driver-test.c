@@ -201,16 +201,101 @@ static int subject_nested(void)
     return failures != 0;
 }
 
-/* A guest that does nothing for ever; with interrupts off, but on Bochs, where those of the host then do not end
- * its run. [SDM 3C "Other Causes of VM Exits" has it otherwise] */
-static struct machine make_loop(void)
+static bool has_svm(void)
 {
-    static const uint8_t loop[] = {0xeb, 0xfe}, with_sti[] = {0xfb, 0xeb, 0xfe};
     unsigned eax, ebx, ecx, edx;
 
     __cpuid(1, eax, ebx, ecx, edx);
-    return (ecx >> 5 & 1) != 0 ? make_machine(with_sti, sizeof(with_sti))
-                               : make_machine(loop, sizeof(loop));
+    return (ecx >> 5 & 1) == 0;
+}
+
+/* ---- INIT and SIPI ---- */
+
+static int inject(int vcpu, uint32_t kind, uint32_t vector)
+{
+    struct nvirt_inject event = {.size = sizeof(event), .kind = kind, .vector = vector};
+
+    return ioctl(vcpu, NVIRT_INJECT, &event);
+}
+
+#define PAGE_DIRECTORY 0x2000u
+
+/* Protected mode with paging, which VMXON wants, on flat segments; all of the memory below 4 MiB is where it is. */
+static void start_in_protected_mode(const struct machine *m, uint32_t rip)
+{
+    const struct nvirt_segment code = {8, 0xc9b, 0xffffffff, 0}, data = {16, 0xc93, 0xffffffff, 0};
+    struct nvirt_sregs s = {.size = sizeof(s)};
+    struct nvirt_regs regs = {.size = sizeof(regs)};
+
+    memcpy(m->memory + PAGE_DIRECTORY, &(uint32_t){0x83}, 4);
+    CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_GET_REGS, &regs) == 0);
+    s.cs = code;
+    s.ds = s.es = s.ss = s.fs = s.gs = data;
+    s.cr3 = PAGE_DIRECTORY;
+    s.cr4 = 0x2010; /* VMXE, PSE */
+    s.cr0 = 0x80000031;
+    regs.rip = rip;
+    CHECK(ioctl(m->vcpu, NVIRT_SET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_SET_REGS, &regs) == 0);
+}
+
+static void expect_out(const struct machine *m, uint16_t port)
+{
+    struct nvirt_run run = {.size = sizeof(run)};
+
+    CHECK(run_on(m->vcpu, &run) == 0 && run.reason == NVIRT_EXIT_IO && run.io.port == port);
+}
+
+/*
+ * INIT and SIPI are refused outside of VMX operation, where the program carries them out. In VMX root operation an
+ * INIT waits, and VMXOFF lets it through; a SIPI is lost. [SDM 3C "VMX Operation"; SDM 3D "VMXOFF"]
+ */
+static int subject_init(void)
+{
+    static const uint8_t vmx_user[] = {
+        0xb9, 0x80, 0x04, 0, 0,          /* mov ecx, IA32_VMX_BASIC */
+        0x0f, 0x32,                      /* rdmsr */
+        0x25, 0xff, 0xff, 0xff, 0x7f,    /* and eax, 0x7fffffff */
+        0xa3, 0x00, 0x40, 0, 0,          /* mov [0x4000], eax: revision of the region */
+        0xc7, 0x05, 0x00, 0x30, 0, 0, 0x00, 0x40, 0, 0, /* mov dword [0x3000], 0x4000 */
+        0xf3, 0x0f, 0xc7, 0x35, 0x00, 0x30, 0, 0,       /* vmxon [0x3000] */
+        0xe6, 0x80,                      /* out 0x80, al */
+        0xe6, 0x81,                      /* out 0x81, al */
+        0x0f, 0x01, 0xc4,                /* vmxoff */
+        0xe6, 0x82,                      /* out 0x82, al */
+    };
+    static const uint8_t hlt[] = {0xf4};
+    struct machine m = make_machine(hlt, sizeof(hlt));
+    struct nvirt_run run = {.size = sizeof(run)};
+    struct nvirt_regs regs = {.size = sizeof(regs)};
+    const int refusal = has_svm() ? EINVAL : EBUSY;
+
+    CHECK(inject(m.vcpu, NVIRT_INJECT_INIT, 0) < 0 && errno == refusal);
+    CHECK(inject(m.vcpu, NVIRT_INJECT_SIPI, 1) < 0 && errno == refusal);
+    CHECK(inject(m.vcpu, 10, 0) < 0 && errno == EINVAL);
+    if (!has_svm()) {
+        memcpy(m.memory + 0x8000, vmx_user, sizeof(vmx_user));
+        start_in_protected_mode(&m, 0x8000);
+        expect_out(&m, 0x80);
+        CHECK(inject(m.vcpu, NVIRT_INJECT_INIT, 1) < 0 && errno == EINVAL);
+        CHECK(inject(m.vcpu, NVIRT_INJECT_SIPI, 1) == 0);
+        CHECK(inject(m.vcpu, NVIRT_INJECT_INIT, 0) == 0 && inject(m.vcpu, NVIRT_INJECT_INIT, 0) == 0);
+        expect_out(&m, 0x81);
+        CHECK(run_on(m.vcpu, &run) == 0 && run.reason == NVIRT_EXIT_INIT);
+        CHECK(ioctl(m.vcpu, NVIRT_RESET, 0) == 0);
+        CHECK(ioctl(m.vcpu, NVIRT_GET_REGS, &regs) == 0 && regs.rip == 0xfff0);
+        CHECK(run_on(m.vcpu, &run) == 0 && run.reason == NVIRT_EXIT_HLT);
+    }
+    end_machine(&m);
+    return failures != 0;
+}
+
+/* A guest that does nothing for ever; with interrupts off, but on Bochs, where those of the host then do not end
+ * its run (make_code() has the rule). */
+static struct machine make_loop(void)
+{
+    static const uint8_t loop[] = {0xeb, 0xfe}, with_sti[] = {0xfb, 0xeb, 0xfe};
+
+    return has_svm() ? make_machine(loop, sizeof(loop)) : make_machine(with_sti, sizeof(with_sti));
 }
 
 /* The guest runs for so many seconds and is interrupted by timers only. */
@@ -276,6 +361,66 @@ static uint64_t odd_number(void)
     }
 }
 
+/*
+ * What the guest may execute. On QEMU anything: the host's interrupts end its run. Bochs ends it for an interrupt only
+ * where RFLAGS.IF is set, or has changed since the entry; [SDM 3C "Other Causes of VM Exits"] has it otherwise. A guest
+ * that turns in circles with interrupts off would stop the machine, and random bytes do. So on VMX all memory is HLT,
+ * which exits, but for one page: of instructions that exit or fault for many reasons, each with HLT close behind,
+ * and none that goes back. What faults is delivered to HLT, to an address without memory, or not at all.
+ */
+#define PIECES 0x9000u /* in the memory, and at the same place of its last 64 KiB, where CS is after a reset */
+#define PIECES_BYTES PAGE
+
+static const uint8_t pieces[][4] = {
+    {0x0f, 0xa2, 0xf4, 0xf4}, /* cpuid */
+    {0xe4, 0x80, 0xf4, 0xf4}, /* in al, 0x80 */
+    {0xe6, 0x80, 0xf4, 0xf4}, /* out 0x80, al */
+    {0x0f, 0x30, 0xf4, 0xf4}, /* wrmsr */
+    {0x0f, 0x32, 0xf4, 0xf4}, /* rdmsr */
+    {0x0f, 0x09, 0xf4, 0xf4}, /* wbinvd */
+    {0x0f, 0x33, 0xf4, 0xf4}, /* rdpmc */
+    {0x0f, 0x0b, 0xf4, 0xf4}, /* ud2 */
+    {0xcd, 0x80, 0xf4, 0xf4}, /* int 0x80 */
+    {0xf1, 0xcc, 0xf4, 0xf4}, /* int1; int3 */
+    {0xfb, 0x90, 0xf4, 0xf4}, /* sti */
+    {0xfa, 0x90, 0xf4, 0xf4}, /* cli */
+    {0xff, 0x07, 0xf4, 0xf4}, /* inc [bx] */
+    {0x8b, 0x07, 0xf4, 0xf4}, /* mov ax, [bx] */
+    {0x0f, 0x20, 0xc0, 0xf4}, /* mov eax, cr0 */
+    {0x0f, 0x22, 0xc0, 0xf4}, /* mov cr0, eax */
+    {0x0f, 0x22, 0xd8, 0xf4}, /* mov cr3, eax */
+    {0x0f, 0x22, 0xe0, 0xf4}, /* mov cr4, eax */
+    {0x0f, 0x23, 0xf8, 0xf4}, /* mov dr7, eax */
+    {0x0f, 0x01, 0xd1, 0xf4}, /* xsetbv */
+    {0x0f, 0x01, 0xc1, 0xf4}, /* vmcall */
+    {0x0f, 0x01, 0xc2, 0xf4}, /* vmlaunch */
+    {0x0f, 0x01, 0xc4, 0xf4}, /* vmxoff */
+    {0x0f, 0x78, 0xc1, 0xf4}, /* vmread */
+    {0x0f, 0x79, 0xc1, 0xf4}, /* vmwrite */
+    {0x0f, 0xc7, 0x37, 0xf4}, /* vmptrld [bx] */
+    {0x0f, 0x01, 0xc8, 0xf4}, /* monitor */
+    {0x0f, 0x01, 0xc9, 0xf4}, /* mwait */
+};
+
+static void make_code(uint8_t *memory)
+{
+    if (has_svm()) {
+        for (uint32_t i = 0; i < 0xffff0; i += 4)
+            memcpy(memory + i, &(uint32_t){any(2) == 0 ? any(0x7fffffff) : 0xf4f4f4f4u}, 4);
+        return;
+    }
+    memset(memory, 0xf4, 0xffff0);
+    for (uint32_t i = 0; i < PIECES_BYTES; i += 4) {
+        memcpy(memory + PIECES + i, pieces[any(sizeof(pieces) / 4)], 4);
+        memcpy(memory + 0xf0000 + PIECES + i, pieces[any(sizeof(pieces) / 4)], 4);
+    }
+}
+
+static uint32_t random_rip(void)
+{
+    return has_svm() ? any(0x10000) : PIECES + any(PIECES_BYTES);
+}
+
 /* Any structure: half right by its size word, the rest odd numbers or plausible ones. */
 static void random_call(const int *files, uint32_t count, uint8_t *memory)
 {
@@ -299,23 +444,13 @@ static void random_call(const int *files, uint32_t count, uint8_t *memory)
         words[0] = 40 | (uint64_t)any(4) << 32;
     }
     if (command == NVIRT_SET_REGS && any(2) != 0)
-        words[17] = any(0x10000);
+        words[17] = random_rip();
     if (any(50) == 0)
         command ^= 1ul << any(32);
     result = ioctl(file, command, any(40) == 0 ? (void *)(uintptr_t)odd_number() : words);
     /* New VMs and vCPUs are not kept: their end is tested, too. */
     if (result > 2 && (command == NVIRT_CREATE_VM || command == NVIRT_CREATE_VCPU))
         close(result);
-}
-
-/* On Bochs, which is the one with VMX, a guest that loops with interrupts off is not ended by the host's: there is
- * nothing but HLT there. */
-static bool has_svm(void)
-{
-    unsigned eax, ebx, ecx, edx;
-
-    __cpuid(1, eax, ebx, ecx, edx);
-    return (ecx >> 5 & 1) == 0;
 }
 
 static int subject_fuzz(int seconds, uint64_t start)
@@ -332,11 +467,7 @@ static int subject_fuzz(int seconds, uint64_t start)
         const int files[] = {m.device, m.vm, m.vcpu, m.vcpu, m.vcpu, m.vcpu};
         const struct itimerval often = {{0, 5000}, {0, 5000}};
 
-        for (uint32_t i = 0; i < 0xffff0; i += 4) {
-            bool code = has_svm() && any(2) == 0;
-
-            memcpy(m.memory + i, &(uint32_t){code ? any(0x7fffffff) : 0xf4f4f4f4u}, 4);
-        }
+        make_code(m.memory);
         CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
         for (uint32_t i = 0; i < 2000; i++, calls++)
             random_call(files, sizeof(files) / sizeof(files[0]), m.memory);
@@ -409,6 +540,8 @@ int main(int count, char **words)
         return subject_ioctls();
     if (strcmp(subject, "nested") == 0)
         return subject_nested();
+    if (strcmp(subject, "init") == 0)
+        return subject_init();
     if (strcmp(subject, "spin") == 0)
         return subject_spin(argument);
     if (strcmp(subject, "refused") == 0)
