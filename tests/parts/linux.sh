@@ -10,9 +10,11 @@ mkdir -p "$BOOT"
 check "linux: host and guest images build" build_images
 if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; then
     check_async "linux: VMX: KVM left alone, state, moves of the APIC's page; log is the bare-metal host's (Bochs)" \
-        vmx_agrees driver-vmx 420 "module state apic kvm"
-    check_async "linux: VMX: two vCPUs of one VM on threads that are taken from CPU to CPU (Bochs)" \
-        driver_on_bochs driver-vmx-two 420 two 2 MOVES=10
+        vmx_agrees driver-vmx 600 "module state apic kvm"
+    check_async "linux: VMX: two vCPUs of one VM on threads that are taken from CPU to CPU; CPU hotplug (Bochs)" \
+        driver_on_bochs driver-vmx-two 420 "two hotplug" 2 MOVES=10
+    check_async "linux: VMX: random ioctls; killed 40 times at random moments, no page lost, no warning (Bochs)" \
+        driver_on_bochs driver-vmx-kill 420 "fuzz kill" 1 "SECONDS_OF_FUZZ=10 KILLS_BEFORE=10 KILLS=30"
     check_async "linux: two vCPUs of one VM on wandering threads; sleep and reboot under running guests (QEMU)" \
         driver_subjects driver-two 240 2 "two suspend reboot"
     check_async "linux: the driver is loaded, makes VMs, follows CPU hotplug, leaves KVM alone (QEMU)" \
