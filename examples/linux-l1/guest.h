@@ -125,7 +125,7 @@ enum guest_program {
     X(PAGING, "own page tables", "remapping, INVLPG, two address spaces")                          \
     X(FAULTS, "exceptions", "#PF on demand, write, fetch; #GP; #UD; #BP; #DE")                     \
     X(MSR, "msr", "kept values, unknown MSR faults, TSC moves on")                                 \
-    X(HYPERCALL, "hypercall", "answered, unknown number refused, flushes done")                    \
+    X(HYPERCALL, "hypercall", "answered, unknown number refused")                                  \
     X(REGISTERS, "registers", "general and XMM registers survive exits")                           \
     X(TIMER, "timer interrupt", "LAPIC ticks counted between HLTs")                                \
     X(INTERRUPTS, "interrupts", "self IPI, line held off by IF=0, NMI")                            \

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hyper-V's interface under a hostile L1: hypercalls with input in memory and in registers, sets of
- * processors of every shape, MSRs, saved state, and what comes out of the queues at entries.
+ * Hyper-V's interface under a hostile L1: hypercalls with input in memory and in registers, of L1 and
+ * of L2s that it calls what it likes, sets of processors of every shape, MSRs, saved state, and what
+ * comes out of the queues at entries.
  *
  * Each hypercall is also carried out by a second reading of the TLFS, written down here on its own: status,
  * reps, and what each processor is asked to flush must agree. Input is read once, no more than a page
  * of it; what is refused changes nothing; an address that reaches a flush instruction is canonical.
  */
 #include "input.h"
+
+#include "hv_enlight/direct.h"
 
 #include <nvirt/hyperv.h>
 
@@ -23,7 +26,11 @@ struct fuzz {
     struct nvirt_port_vm *port;
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp[MOST_VPS];
-    struct nvirt_hv_slot slot[MOST_VPS][SLOTS];
+    struct nvirt_hv_slot slot[MOST_VPS][SLOTS], slot_l2[MOST_VPS][SLOTS];
+    /* What L1 said of the L2 that each processor entered last; not here: it said nothing. */
+    struct nvi_hv_identity who[MOST_VPS];
+    bool here[MOST_VPS];
+    bool from_l2; /* the call under way is one of processor 0's L2 */
     struct nvirt_hv_vp beyond; /* must stay as it is */
     uint32_t vps;
     uint8_t xmm[NVIRT_HV_XMM_BYTES];
@@ -62,6 +69,8 @@ static void make_partition(struct fuzz *f, bool svm, uint32_t offer)
     for (uint32_t i = 0; i < f->vps; i++) {
         REQUIRE(nvirt_hv_vp_init(&f->partition, i, f->slot[i], SLOTS) == NVIRT_OK,
                 "a processor has a queue", i);
+        REQUIRE(nvirt_hv_vp_init_l2(&f->partition, i, f->slot_l2[i], SLOTS) == NVIRT_OK,
+                "and another", i);
     }
 }
 
@@ -109,6 +118,30 @@ struct reading {
     uint64_t entry[4096 / 8];
 };
 
+/* Whose number a set would have to have for processor @p vp; all ones: nobody's. */
+static uint64_t number_of(const struct fuzz *f, uint32_t vp)
+{
+    if (!f->from_l2) {
+        return vp;
+    }
+    return f->here[vp] && f->who[vp].vm == f->who[0].vm ? f->who[vp].vp : ~UINT64_C(0);
+}
+
+/* Element @p bank / 64 of those that there are, one per bit of @p valid. */
+static bool is_in_banks(uint64_t number, uint64_t valid, const uint64_t *element, uint32_t elements)
+{
+    uint64_t bank = number / 64;
+    uint32_t before = 0;
+
+    if (number >= 4096 || (valid >> bank & 1) == 0) {
+        return false;
+    }
+    for (uint64_t i = 0; i < bank; i++) {
+        before += valid >> i & 1;
+    }
+    return before < elements && (element[before] >> (number % 64) & 1) != 0;
+}
+
 static void read_linear(const struct fuzz *f, const uint64_t *word, uint32_t words, uint16_t code,
                         uint32_t variable, uint32_t start, uint32_t reps, struct reading *r)
 {
@@ -121,10 +154,14 @@ static void read_linear(const struct fuzz *f, const uint64_t *word, uint32_t wor
         return;
     }
     for (uint32_t vp = 0; vp < f->vps; vp++) {
+        uint64_t number = number_of(f, vp);
+
         if ((flags & 1) != 0 || (ex && word[2] == 1)) {
-            r->named[vp] = true;
+            r->named[vp] = number != ~UINT64_C(0);
         } else if (!ex) {
-            r->named[vp] = vp < 64 && (word[2] >> vp & 1) != 0;
+            r->named[vp] = number < 64 && (word[2] >> number & 1) != 0;
+        } else {
+            r->named[vp] = is_in_banks(number, word[3], word + 4, variable);
         }
     }
     if (ex && (flags & 1) == 0 && word[2] != 1) {
@@ -135,13 +172,7 @@ static void read_linear(const struct fuzz *f, const uint64_t *word, uint32_t wor
             return;
         }
         for (uint32_t bank = 0; bank < 64; bank++) {
-            if ((word[3] >> bank & 1) == 0) {
-                continue;
-            }
-            for (uint32_t i = 0; banks < variable && i < 64 && bank * 64 + i < f->vps; i++) {
-                r->named[bank * 64 + i] = (word[4 + banks] >> i & 1) != 0;
-            }
-            banks++;
+            banks += word[3] >> bank & 1;
         }
         if (banks != variable) {
             r->status = NVIRT_HV_INVALID_HYPERCALL_INPUT;
@@ -205,10 +236,14 @@ static void read_again(const struct fuzz *f, uint64_t control, const uint64_t *w
 static void check_queue(struct fuzz *f, uint32_t vp, const struct reading *r)
 {
     bool named = r->status == NVIRT_HV_SUCCESS && !r->nested && r->named[vp];
+    struct nvirt_hv_vp *processor = &f->vp[vp];
     uint64_t entries[SLOTS];
     uint32_t count;
-    uint32_t waits = nvirt_hv_fifo_take(&f->vp[vp].fifo, entries, SLOTS, &count);
+    uint32_t waits = nvirt_hv_fifo_take(f->from_l2 ? &processor->direct.fifo : &processor->fifo,
+                                        entries, SLOTS, &count);
 
+    REQUIRE(!nvirt_hv_fifo_waits(&processor->fifo) && !nvirt_hv_fifo_waits(&processor->direct.fifo),
+            "nothing waits for the other level", vp);
     if (!named || (r->verdict == ENTRIES && r->count == 0)) {
         REQUIRE(waits == 0, "who was not named is asked for nothing", vp);
     } else if (r->verdict == NOT_GLOBAL) {
@@ -309,12 +344,40 @@ static void put_control(struct fuzz *f, const struct nvirt_hv_caller *caller, ui
     f->gprs.r[NVIRT_RDI] = second >> 32;
 }
 
-static void make_call(struct fuzz *f, const struct nvirt_hv_caller *caller, const struct reading *r)
+/* The same as a call of an L2's: of all that are none of L2's to make nothing happens. */
+static void make_call_of_l2(struct fuzz *f, const struct nvirt_hv_caller *caller, uint16_t code,
+                            const struct reading *r)
+{
+    bool possible = caller->cpl == 0 && caller->protected_mode &&
+                    r->status != NVIRT_HV_INVALID_HYPERCALL_CODE && code != 0xaf && code != 0xb0;
+    const struct nvirt_gprs before = f->gprs;
+    nvirt_l2gpa input = nvirt_l2gpa_make(0);
+    enum nvi_hv_direct_kind kind = nvi_hv_direct_look(&f->vp[0], caller, &f->gprs, &input);
+    enum nvirt_hv_status status;
+
+    REQUIRE(memcmp(&before, &f->gprs, sizeof before) == 0, "a look changes no register", 0);
+    REQUIRE((kind != NVI_HV_DIRECT_NONE) == possible, "which calls of L2 are nvirt's", code);
+    if (!possible) {
+        return;
+    }
+    fake_vm_log_reset(f->port);
+    status = nvi_hv_direct_call(&f->vp[0], caller, nvirt_l1gpa_make(input.value), &f->gprs);
+    REQUIRE(status == r->status, "the status", status);
+    REQUIRE(fake_vm_most_reads(f->port, NULL) <= 1, "input is read once", 0);
+    check_result(f, caller, r);
+}
+
+static void make_call(struct fuzz *f, const struct nvirt_hv_caller *caller, uint16_t code,
+                      const struct reading *r)
 {
     bool possible = (f->partition.hypercall & 1) != 0 && caller->cpl == 0 && caller->protected_mode;
     const struct nvirt_gprs before = f->gprs;
     enum nvirt_hv_outcome outcome;
 
+    if (f->from_l2) {
+        make_call_of_l2(f, caller, code, r);
+        return;
+    }
     fake_vm_log_reset(f->port);
     outcome = nvirt_hv_hypercall(&f->partition, caller, &f->gprs);
     REQUIRE(outcome == (possible ? NVIRT_HV_DONE : NVIRT_HV_UD), "who may make hypercalls", outcome);
@@ -350,7 +413,7 @@ static void call_in_memory(struct fuzz *f)
     }
     put_control(f, &caller, control, input, take(&f->in, 1));
     read_again(f, control, word, there, NVIRT_HV_INVALID_ALIGNMENT, &r);
-    make_call(f, &caller, &r);
+    make_call(f, &caller, (uint16_t)control, &r);
 }
 
 static void call_in_registers(struct fuzz *f)
@@ -365,7 +428,44 @@ static void call_in_registers(struct fuzz *f)
     memcpy(f->xmm, word + 2, sizeof f->xmm);
     put_control(f, &caller, control, word[0], word[1]);
     read_again(f, control, word, xmm ? 14 : 2, NVIRT_HV_INVALID_HYPERCALL_INPUT, &r);
-    make_call(f, &caller, &r);
+    make_call(f, &caller, (uint16_t)control, &r);
+}
+
+/* L1 enters an L2 somewhere, and says of it who it is, or nothing. */
+static void enter_l2(struct fuzz *f)
+{
+    uint32_t vp = u8(&f->in) % f->vps;
+    uint32_t tag = 10 + u8(&f->in) % 2;
+    struct nvi_hv_identity who = {.vm = u8(&f->in) % 3, .assist_page = 0x5000};
+
+    if ((f->partition.offer & NVIRT_HV_OFFER_DIRECT_FLUSH) == 0) {
+        return;
+    }
+    who.vp = flip(&f->in) ? u8(&f->in) : (uint32_t)take(&f->in, 4);
+    if (u8(&f->in) % 8 == 0) {
+        f->here[vp] = f->here[vp] && f->vp[vp].direct.tag != tag;
+        nvi_hv_direct_enter(&f->vp[vp], &f->tlb, NULL, tag);
+        return;
+    }
+    nvi_hv_direct_enter(&f->vp[vp], &f->tlb, &who, tag);
+    f->who[vp] = who;
+    f->here[vp] = true;
+}
+
+/* Processor 0 runs one that L1 lets make calls. */
+static void call_from_l2(struct fuzz *f)
+{
+    if (!f->here[0] || !f->vp[0].direct.active) {
+        enter_l2(f);
+        return;
+    }
+    f->from_l2 = true;
+    if (flip(&f->in)) {
+        call_in_memory(f);
+    } else {
+        call_in_registers(f);
+    }
+    f->from_l2 = false;
 }
 
 static void access_msr(struct fuzz *f)
@@ -463,7 +563,7 @@ static void ask_cpuid(struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-    uint8_t op = u8(&f->in) % 16;
+    uint8_t op = u8(&f->in) % 24;
 
     SAY("step %u\n", op);
     switch (op) {
@@ -477,6 +577,13 @@ static void step(struct fuzz *f)
     case 7:
     case 8:
     case 9: call_in_registers(f); break;
+    case 16:
+    case 17:
+    case 18: enter_l2(f); break;
+    case 19:
+    case 20:
+    case 21:
+    case 22: call_from_l2(f); break;
     default: call_in_memory(f); break;
     }
 }

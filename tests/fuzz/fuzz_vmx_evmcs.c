@@ -14,6 +14,10 @@
 #define PAGES 6u /* More than have a place at a time. */
 #define AT_CLEAN 0x338u
 #define AT_CONTROL 0x344u
+#define AT_VP_ID 0x348u
+#define AT_VM_ID 0x350u
+#define AT_PARTITION_ASSIST 0x358u
+#define LOCKS UINT64_C(0x67000) /* A partition assist page. */
 
 /* The rows, read a second time. */
 enum { NONE, IO_BITMAP, MSR_BITMAP, CONTROL_GRP2, CONTROL_GRP1, CONTROL_PROC, CONTROL_EVENT,
@@ -34,7 +38,7 @@ static const struct {
 static struct {
     struct nvirt_hv_partition partition;
     struct nvirt_hv_vp vp;
-    struct nvirt_hv_slot slot[4];
+    struct nvirt_hv_slot slot[4], slot_l2[4];
     uint8_t page[NVIRT_PAGE_SIZE]; /* Of the current one, before the exit. */
     bool was_level_2;
 } hv;
@@ -72,6 +76,55 @@ struct nvirt_hv_vp *evmcs_offer(struct fuzz *f)
     REQUIRE(nvirt_hv_vp_init_l2(&hv.partition, 0, hv.slot_l2, 4) == NVIRT_OK, "another", 0);
     REQUIRE(nvirt_hv_wrmsr(&hv.partition, 0, 0x40000073, ASSIST | 1) == NVIRT_OK, "assist page", 0);
     return &hv.vp;
+}
+
+/* ---- direct virtual flush ---- */
+
+/* What L1 says of it, rightly or not. */
+static void say_who(struct fuzz *f, uint64_t page)
+{
+    struct input *in = &f->in;
+    struct nvirt_port_vm *port = f->w.port;
+
+    fake_vm_put64(port, ASSIST + 32, u8(in) % 8 != 0);
+    fake_vm_put32(port, page + AT_CONTROL, u8(in) % 8 == 0 ? (uint32_t)take(in, 4) : 3);
+    fake_vm_put32(port, page + AT_VP_ID, flip(in) ? u8(in) % 4 : (uint32_t)take(in, 4));
+    fake_vm_put64(port, page + AT_VM_ID, u8(in) % 3);
+    fake_vm_put64(port, page + AT_PARTITION_ASSIST,
+                  flip(in) ? LOCKS : new_value(in, LOCKS, addresses, ADDRESSES));
+    fake_vm_put32(port, LOCKS, u8(in) % 4 == 0);
+}
+
+/* A hypercall of whoever runs, most of them ones that flush. */
+static void hypercall(struct fuzz *f)
+{
+    static const uint16_t codes[] = {2, 3, 0x13, 0x14, 0xaf};
+    struct input *in = &f->in;
+    uint64_t control = flip(in) ? codes[choose(in, 5)] : take(in, 8);
+    uint64_t input = new_value(in, f->l2gpa, addresses, ADDRESSES);
+    uint64_t words[6];
+
+    for (uint32_t i = 0; i < 6; i++) {
+        words[i] = u8(in) % 4 == 0 ? take(in, 8) : u8(in) % 4;
+    }
+    fake_vm_put(f->w.port, addresses[choose(in, ADDRESSES)] & ~UINT64_C(0xfff), words,
+                sizeof words);
+    f->w.gprs.r[NVIRT_RCX] = control | (uint64_t)(u8(in) % 3) << 32;
+    f->w.gprs.r[NVIRT_RDX] = input;
+    f->w.gprs.r[NVIRT_R8] = u8(in) % 8;
+    guest_exit(f, NVIRT_VMX_EXIT_VMCALL, 0, 0, 0);
+}
+
+/* Another processor's L2 flushes this one's. */
+static void flush_from_elsewhere(struct fuzz *f)
+{
+    uint64_t entry = new_value(&f->in, 0x5001, addresses, ADDRESSES);
+
+    if (flip(&f->in)) {
+        nvirt_hv_fifo_put_all(&hv.vp.direct.fifo, flip(&f->in));
+    } else {
+        (void)nvirt_hv_fifo_put(&hv.vp.direct.fifo, &entry, 1);
+    }
 }
 
 /* ---- what L1 does ---- */
@@ -114,7 +167,17 @@ void evmcs_step(struct fuzz *f)
     uint64_t page = any_page(f);
     size_t row;
 
-    switch (u8(in) % 8) {
+    switch (u8(in) % 12) {
+    case 8: /* With EPT, as it must be, and an entry by which it is known. */
+        fill_page(f, page, u8(in) | 1u);
+        enlighten(f, page);
+        say_who(f, page);
+        insn(f, NVIRT_VMX_EXIT_VMLAUNCH, 0);
+        hypercall(f);
+        break;
+    case 9:
+    case 10: hypercall(f); break;
+    case 11: flush_from_elsewhere(f); break;
     case 0:
         fill_page(f, page, u8(in));
         enlighten(f, page);

@@ -38,6 +38,47 @@ static struct nvirt_hv_vp *enlighten(struct fuzz *f)
 /* [TLFS "HV_SVM_ENLIGHTENED_VMCB_FIELDS"] */
 #define VMCB_ENLIGHTENMENTS 0x3e0u
 #define VMCB_CLEAN 0xc0u
+#define ASSIST UINT64_C(0x66000)
+#define LOCKS UINT64_C(0x67000) /* A partition assist page. */
+
+/* What L1 says of direct flushes, rightly or not. */
+static void say_who(struct fuzz *f, uint64_t page)
+{
+    struct input *in = &f->in;
+
+    vp.assist_page = u8(in) % 8 == 0 ? 0 : ASSIST | 1;
+    fake_vm_put64(f->port, ASSIST + 32, u8(in) % 8 != 0);
+    fake_vm_put32(f->port, page + VMCB_ENLIGHTENMENTS, 7);
+    fake_vm_put32(f->port, page + VMCB_ENLIGHTENMENTS + 4,
+                  flip(in) ? u8(in) % 4 : (uint32_t)take(in, 4));
+    fake_vm_put64(f->port, page + VMCB_ENLIGHTENMENTS + 8, u8(in) % 3);
+    fake_vm_put64(f->port, page + VMCB_ENLIGHTENMENTS + 16,
+                  flip(in) ? LOCKS : new_value(in, LOCKS, addresses, ADDRESSES));
+    fake_vm_put32(f->port, LOCKS, u8(in) % 4 == 0);
+}
+
+/* A hypercall of whoever runs, most of them ones that flush. */
+static void hypercall(struct fuzz *f)
+{
+    static const uint16_t codes[] = {2, 3, 0x13, 0x14, 0xaf};
+    static const uint8_t vmmcall[] = {0x0f, 0x01, 0xd9};
+    struct input *in = &f->in;
+    uint64_t control = flip(in) ? codes[choose(in, 5)] : take(in, 8);
+    uint64_t words[6];
+
+    for (uint32_t i = 0; i < 6; i++) {
+        words[i] = u8(in) % 4 == 0 ? take(in, 8) : u8(in) % 4;
+    }
+    fake_vm_put(f->port, addresses[choose(in, ADDRESSES)] & ~UINT64_C(0xfff), words,
+                sizeof words);
+    if (flip(in)) {
+        fake_vm_put(f->port, CODE, vmmcall, sizeof vmmcall);
+    }
+    f->gprs.r[NVIRT_RCX] = control | (uint64_t)(u8(in) % 3) << 32;
+    f->gprs.r[NVIRT_RDX] = new_value(in, f->l2gpa, addresses, ADDRESSES);
+    f->gprs.r[NVIRT_R8] = u8(in) % 8;
+    guest_exit(f, NVIRT_SVM_EXIT_VMMCALL, 0, 0);
+}
 
 /* What a Hyper-V aware L1 does: enlightenments in its VMCBs, clean bits that are true or not, flushes
  * that another of its processors asked for. */
@@ -50,7 +91,14 @@ static void hyperv(struct fuzz *f)
     if ((f->offered & OFFERED) == 0) {
         return;
     }
-    switch (u8(in) % 5) {
+    switch (u8(in) % 9) {
+    case 5: say_who(f, page); break;
+    case 6:
+    case 7: hypercall(f); break;
+    case 8:
+        entry = new_value(in, 0x5001, addresses, ADDRESSES);
+        (void)nvirt_hv_fifo_put(&vp.direct.fifo, &entry, 1);
+        break;
     case 0: /* All of them, and an entry by which they are known. */
         fake_vm_put32(f->port, page + VMCB_ENLIGHTENMENTS, flip(in) ? 7 : (uint32_t)take(in, 1));
         insn(f, NVIRT_SVM_EXIT_VMRUN, page);
