@@ -11,8 +11,6 @@
 #define FEATURE_HYPERVISOR (1u << 31) /* of ECX: leaves from 40000000h on mean something */
 #define MSR_FIRST 0x40000000u
 #define MSR_LAST 0x400001ffu
-#define CR0_EM_TS 0xcu
-#define CR4_OSFXSR 0x200u
 
 static struct {
     bool on;
@@ -57,38 +55,14 @@ bool hyperv_msr(uint32_t msr, bool write, uint64_t *value, bool *ok)
     return true;
 }
 
-/* The registers are L1's: the host has no use for them. They may be read by who says so in CR4. */
-static void read_xmm(uint8_t *to)
-{
-    uint64_t cr0, cr4;
-
-    __asm__ volatile("mov %%cr0, %0\n"
-                     "mov %%cr4, %1\n"
-                     : "=&r"(cr0), "=&r"(cr4));
-    __asm__ volatile("mov %0, %%cr0\n"
-                     "mov %1, %%cr4\n"
-                     "movups %%xmm0, 0(%2)\n"
-                     "movups %%xmm1, 16(%2)\n"
-                     "movups %%xmm2, 32(%2)\n"
-                     "movups %%xmm3, 48(%2)\n"
-                     "movups %%xmm4, 64(%2)\n"
-                     "movups %%xmm5, 80(%2)\n"
-                     "mov %3, %%cr4\n"
-                     "mov %4, %%cr0\n"
-                     :
-                     : "r"(cr0 & ~(uint64_t)CR0_EM_TS), "r"(cr4 | CR4_OSFXSR), "r"(to), "r"(cr4),
-                       "r"(cr0)
-                     : "memory");
-}
-
 bool hyperv_call(const struct nvirt_hv_caller *caller, struct nvirt_gprs *gprs)
 {
     struct nvirt_hv_caller with_xmm = *caller;
 
     if (!hyperv.on)
         return false;
-    read_xmm(hyperv.xmm);
-    with_xmm.xmm = hyperv.xmm;
+    if (nvirt_port_xmm(hyperv.partition.port, NULL, hyperv.xmm) == NVIRT_OK)
+        with_xmm.xmm = hyperv.xmm;
     if (nvirt_hv_hypercall(&hyperv.partition, &with_xmm, gprs) != NVIRT_HV_DONE) {
         hyperv.refused++;
         return false;

@@ -336,7 +336,7 @@ enum nvirt_hv_status {
 };
 
 /** Bytes of hypercall input in XMM0 to XMM5. */
-#define NVIRT_HV_XMM_BYTES 96u
+#define NVIRT_HV_XMM_BYTES NVIRT_XMM_BYTES
 
 /** Who makes a hypercall, and how its CPU runs. */
 struct nvirt_hv_caller {

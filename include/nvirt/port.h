@@ -211,6 +211,23 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_l1_wrmsr(struct nvirt_port_vm *vm,
                                                       struct nvirt_port_cpu *cpu, uint32_t msr,
                                                       uint64_t value);
 
+/* ---- registers of a guest that nvirt does not hold itself ---- */
+
+/** Bytes of XMM0 to XMM5. */
+#define NVIRT_XMM_BYTES 96u
+
+/**
+ * XMM0 to XMM5 of the guest that has just left, as it left them. Called only while an exit of it is
+ * looked at, and only for a host that offers Hyper-V's DIRECT_FLUSH with XMM (<nvirt/hyperv.h>): a
+ * flush hypercall of L2's may have its input there.
+ * @param vm the VM.
+ * @param cpu context of the CPU that runs the vCPU.
+ * @param xmm where NVIRT_XMM_BYTES go, XMM0 first.
+ * @return NVIRT_OK; any other status when the host cannot tell: the hypercall is L1's then.
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_port_xmm(struct nvirt_port_vm *vm,
+                                                 struct nvirt_port_cpu *cpu, uint8_t *xmm);
+
 /* ---- other CPUs, messages ---- */
 
 /**

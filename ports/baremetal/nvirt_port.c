@@ -247,6 +247,38 @@ uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu
     return pkru;
 }
 
+#define CR0_EM_TS 0xcu
+#define CR4_OSFXSR 0x200u
+
+/* The registers are the guest's: the host has no use for them. They may be read by who says so in
+ * CR4. */
+enum nvirt_status nvirt_port_xmm(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
+                                 uint8_t *xmm)
+{
+    uint64_t cr0, cr4;
+
+    (void)vm;
+    (void)cpu;
+    __asm__ volatile("mov %%cr0, %0\n"
+                     "mov %%cr4, %1\n"
+                     : "=&r"(cr0), "=&r"(cr4));
+    __asm__ volatile("mov %0, %%cr0\n"
+                     "mov %1, %%cr4\n"
+                     "movups %%xmm0, 0(%2)\n"
+                     "movups %%xmm1, 16(%2)\n"
+                     "movups %%xmm2, 32(%2)\n"
+                     "movups %%xmm3, 48(%2)\n"
+                     "movups %%xmm4, 64(%2)\n"
+                     "movups %%xmm5, 80(%2)\n"
+                     "mov %3, %%cr4\n"
+                     "mov %4, %%cr0\n"
+                     :
+                     : "r"(cr0 & ~(uint64_t)CR0_EM_TS), "r"(cr4 | CR4_OSFXSR), "r"(xmm), "r"(cr4),
+                       "r"(cr0)
+                     : "memory");
+    return NVIRT_OK;
+}
+
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
                                       uint32_t msr, uint64_t *value)
 {

@@ -417,6 +417,12 @@ uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu
 	return 0;
 }
 
+/* L1 is offered no interface of Hyper-V's. */
+enum nvirt_status nvirt_port_xmm(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu, uint8_t *xmm)
+{
+	return NVIRT_ERR_STATE;
+}
+
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
 				      uint32_t msr, uint64_t *value)
 {

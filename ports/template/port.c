@@ -112,6 +112,15 @@ uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu
     return 0;
 }
 
+enum nvirt_status nvirt_port_xmm(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
+                                 uint8_t *xmm)
+{
+    (void)vm;
+    (void)cpu;
+    (void)xmm;
+    return NVIRT_ERR_STATE;
+}
+
 enum nvirt_status nvirt_port_l1_rdmsr(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
                                       uint32_t msr, uint64_t *value)
 {

@@ -146,8 +146,16 @@ static void finish(struct nvirt_svm_vcpu *v, enum nvirt_hv_status status, uint32
     nvi_svm_retire(v, length);
 }
 
+/* @return false when the host cannot tell them, or gives L1 none to make calls with. */
+static bool read_xmm(const struct nvirt_svm_vcpu *v, uint8_t *xmm)
+{
+    return (v->hv->offer & NVIRT_HV_OFFER_XMM) != 0 &&
+           nvirt_port_xmm(v->vm->port, v->last_cpu, xmm) == NVIRT_OK;
+}
+
 bool nvi_svm_direct_vmmcall(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs)
 {
+    uint8_t xmm[NVIRT_HV_XMM_BYTES];
     struct nvirt_hv_caller caller = describe_caller(v);
     struct nvirt_gprs registers = *gprs;
     nvirt_l2gpa where = nvirt_l2gpa_make(0);
@@ -158,9 +166,10 @@ bool nvi_svm_direct_vmmcall(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs)
 
     registers.r[NVIRT_RAX] = v->vmcb02->rax;
     kind = nvi_hv_direct_look(v->hv, &caller, &registers, &where);
-    if (kind != NVI_HV_DIRECT_REGISTERS && kind != NVI_HV_DIRECT_MEMORY) {
+    if (kind == NVI_HV_DIRECT_NONE || (kind == NVI_HV_DIRECT_XMM && !read_xmm(v, xmm))) {
         return false;
     }
+    caller.xmm = kind == NVI_HV_DIRECT_XMM ? xmm : NULL;
     /* Bytes that are another instruction by now are left to run. */
     if (!nvi_svm_fetch(v, NVIRT_SVM_EXIT_VMMCALL, &insn) ||
         (kind == NVI_HV_DIRECT_MEMORY && !reach(v, where, &input))) {

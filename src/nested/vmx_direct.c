@@ -57,8 +57,16 @@ static void trap_if_locked(struct nvirt_vmx_vcpu *v)
     }
 }
 
+/* @return false when the host cannot tell them, or gives L1 none to make calls with. */
+static bool read_xmm(const struct nvirt_vmx_vcpu *v, uint8_t *xmm)
+{
+    return (v->hv->offer & NVIRT_HV_OFFER_XMM) != 0 &&
+           nvirt_port_xmm(v->port, v->cpu, xmm) == NVIRT_OK;
+}
+
 bool nvi_vmx_direct_vmcall(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
 {
+    uint8_t xmm[NVIRT_HV_XMM_BYTES];
     struct nvi_l2_access access = { .access = NVIRT_ACCESS_READ };
     nvirt_l1gpa input = nvirt_l1gpa_make(0);
     struct nvirt_hv_caller caller;
@@ -78,6 +86,11 @@ bool nvi_vmx_direct_vmcall(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
         }
         break;
     case NVI_HV_DIRECT_XMM:
+        if (!read_xmm(v, xmm)) {
+            return false;
+        }
+        caller.xmm = xmm;
+        break;
     case NVI_HV_DIRECT_NONE:
     default:
         return false;

@@ -555,6 +555,16 @@ uint64_t fake_vm_msr_get(struct nvirt_port_vm *vm, uint32_t index)
     return msr->value;
 }
 
+enum nvirt_status nvirt_port_xmm(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu,
+                                 uint8_t *xmm)
+{
+    (void)cpu;
+    if (!vm->has_xmm)
+        return NVIRT_ERR_STATE;
+    memcpy(xmm, vm->xmm, sizeof vm->xmm);
+    return NVIRT_OK;
+}
+
 uint32_t nvirt_port_l1_pkru(struct nvirt_port_vm *vm, struct nvirt_port_cpu *cpu)
 {
     (void)cpu;

@@ -118,6 +118,8 @@ struct nvirt_port_vm {
     uint32_t msrs;
     struct fake_msr_l1 msr[FAKE_VM_MSRS];
     uint32_t pkru;          /**< Of L1. */
+    bool has_xmm;           /**< The host can tell them: */
+    uint8_t xmm[NVIRT_XMM_BYTES]; /**< XMM registers of the guest that left. */
     uint32_t traces;        /**< Lines ever traced; the last FAKE_VM_TRACES are kept. */
     struct fake_trace trace[FAKE_VM_TRACES];
     uint32_t kicks[FAKE_VM_KICKS];

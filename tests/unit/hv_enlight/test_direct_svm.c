@@ -229,6 +229,29 @@ static void input_beyond_the_width_of_addresses_is_nowhere(void **state)
     assert_int_equal(w->v->stats.direct_flushes, 0);
 }
 
+/* HvCallFlushVirtualAddressSpace in registers: flags in R8, the mask in XMM0. */
+static void input_in_xmm_registers_is_asked_of_the_host(void **state)
+{
+    const uint64_t mask = 1;
+    struct world *w = *state;
+
+    launch(w);
+    w->gprs.r[NVIRT_R8] = 0;
+    l2_call(w, SPACE | FAST, 0);
+    expect_l1s_vmmcall(w);
+    memcpy(w->port->xmm, &mask, sizeof mask);
+    w->port->has_xmm = true;
+    w->vmcb01->rip = L1_RIP;
+    vmrun(w);
+    l2_call(w, SPACE | FAST, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 2);
+    assert_int_equal(vmcb02(w)->rax, 0);
+    assert_int_equal(p.vp[0].direct.fifo.waits, NVIRT_HV_WAITS_ALL);
+    p.vp[0].offer &= ~NVIRT_HV_OFFER_XMM;
+    l2_call(w, SPACE | FAST, 0);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+}
+
 static void a_call_that_is_wrong_is_answered(void **state)
 {
     struct world *w = *state;
@@ -524,6 +547,7 @@ int main(void)
         TEST_DIRECT(input_lies_where_l1s_tables_say),
         TEST_DIRECT(input_that_l1_does_not_map_is_a_nested_page_fault),
         TEST_DIRECT(input_beyond_the_width_of_addresses_is_nowhere),
+        TEST_DIRECT(input_in_xmm_registers_is_asked_of_the_host),
         TEST_DIRECT(a_call_that_is_wrong_is_answered),
         TEST_DIRECT(registers_of_a_32_bit_caller_are_pairs),
         TEST_DIRECT(l1_must_have_said_all_of_it),
