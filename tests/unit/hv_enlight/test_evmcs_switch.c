@@ -157,6 +157,27 @@ static void two_in_turn_are_as_plain_as_one(void **state)
     }
 }
 
+/* What was plain once is not for ever: a TPR shadow asks for work at each entry. */
+static void a_control_set_later_ends_plain_entries(void **state)
+{
+    struct world *w = *state;
+
+    settle_into_turns(w);
+    evmcs_put(w, EVMCS, NVIRT_VMCS_VIRTUAL_APIC_ADDR, BITMAP_A);
+    evmcs_put(w, EVMCS, NVIRT_VMCS_PROC_CONTROLS,
+              evmcs_get(w, EVMCS, NVIRT_VMCS_PROC_CONTROLS) | NVIRT_VMX_PROC_TPR_SHADOW);
+    fake_vm_put32(w->port, EVMCS + EVMCS_CLEAN, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        prepare(w);
+        evmcs_resume(w);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        assert_false(w->v->switched);
+        evmcs_l2_cpuid(w);
+        assert_false(w->v->switched);
+        fake_vm_put32(w->port, EVMCS + EVMCS_CLEAN, 0xffff);
+    }
+}
+
 /* Where L1 may use one, its VMRESUME of an ordinary VMCS is about that only if no other is named: its memory is
  * looked at each time. */
 static void one_that_is_named_beside_an_ordinary_one_is_entered(void **state)
@@ -379,6 +400,7 @@ int main(void)
         TEST_EVMCS(a_page_that_moved_is_used_where_it_is_now),
         TEST_EVMCS(another_one_is_entered_as_soon_as_it_is_named),
         TEST_EVMCS(two_in_turn_are_as_plain_as_one),
+        TEST_EVMCS(a_control_set_later_ends_plain_entries),
         TEST_EVMCS(one_that_is_named_beside_an_ordinary_one_is_entered),
         TEST_EVMCS(an_enlightened_one_is_not_at_hand_for_vmptrld),
         TEST_EVMCS(another_one_is_looked_at_for_itself),

@@ -506,6 +506,26 @@ static void an_nmi_of_l1s_blocks_nmis_there_once(void **state)
     }
 }
 
+/* Nor does it block them in an L1 that enters L2 within its handler: the entry unblocks, and the next exit is
+ * none of that kind. */
+static void an_entry_ends_the_blocking_of_an_nmi(void **state)
+{
+    const struct nvirt_event nmi = { .type = NVIRT_EVENT_NMI, .vector = 2 };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin_with(w, with_nmi_exiting);
+    leave(w, NVIRT_VMX_EXIT_WBINVD, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &nmi), NVIRT_OK);
+    prepare(w);
+    assert_true(HW(w, GUEST_INTERRUPTIBILITY) == NVIRT_VMX_BLOCK_NMI);
+    leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    prepare(w);
+    assert_true(HW(w, GUEST_INTERRUPTIBILITY) == 0);
+}
+
 /* An interrupt that L2 could not take yet is L1's to take when L2 has left. */
 static void an_event_that_waits_goes_to_l1(void **state)
 {
@@ -661,6 +681,7 @@ int main(void)
         TEST(a_control_turned_on_later_ends_plain_switches),
         TEST(an_l2_that_left_in_virtual_8086_mode_is_checked),
         TEST(an_nmi_of_l1s_blocks_nmis_there_once),
+        TEST(an_entry_ends_the_blocking_of_an_nmi),
         TEST(an_event_that_waits_goes_to_l1),
         TEST(a_reason_beyond_the_set_is_not_plain),
         TEST(an_efer_that_is_not_saved_is_judged_each_time),
