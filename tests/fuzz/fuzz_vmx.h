@@ -18,7 +18,7 @@
 extern const uint64_t addresses[];
 #define ADDRESSES 28u
 extern const uint32_t msrs[];
-#define MSRS 27u
+#define MSRS 30u
 
 struct fuzz {
     struct world w;

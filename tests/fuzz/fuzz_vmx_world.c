@@ -12,8 +12,8 @@ const uint64_t addresses[ADDRESSES] = {
 
 const uint32_t msrs[MSRS] = {
     0x3a, 0x10, 0x1b, 0x79, 0x9b, 0x9e, 0x174, 0x175, 0x176, 0x1d9, 0x277, 0x38f, 0x480, 0x481,
-    0x485, 0x48b, 0x48c, 0x491, 0x492, 0x802, 0xc0000080, 0xc0000081, 0xc0000100, 0xc0000101,
-    0xc0000102, 0xc0000103, 0x12345678,
+    0x485, 0x48b, 0x48c, 0x491, 0x492, 0x6a2, 0x6a4, 0x6a8, 0x802, 0xc0000080, 0xc0000081,
+    0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103, 0x12345678,
 };
 
 void host_set(struct fuzz *f, enum nvirt_vmcs_field field, uint64_t value)
@@ -78,6 +78,18 @@ static void make_vcpu(struct fuzz *f, uint8_t choice)
     configure(f, choice);
 }
 
+/* A CPU with CET; the host carries its state for L1. */
+static void cpu_with_cet(struct nvirt_vmx_caps *caps)
+{
+    caps->basic |= NVIRT_VMX_BASIC_ANY_ERROR_CODE;
+    caps->entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    caps->true_entry |= NVIRT_VMX_ENTRY_CTL_LOAD_CET << 32;
+    caps->exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    caps->true_exit |= NVIRT_VMX_EXIT_CTL_LOAD_CET << 32;
+    caps->cr4_fixed1 |= NVIRT_CR4_CET;
+    caps->cpu.s_cet_valid = ~UINT64_C(0x3c0);
+}
+
 void make_world(struct fuzz *f)
 {
     struct world *w = &f->w;
@@ -108,7 +120,14 @@ void make_world(struct fuzz *f)
         w->caps.pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
         w->caps.true_pin &= ~(NVIRT_VMX_PIN_PREEMPTION_TIMER << 32);
     }
+    w->config.cet = (choice & 2u) == 0;
+    if (w->config.cet) {
+        cpu_with_cet(&w->caps);
+    }
     REQUIRE(nvirt_vmx_caps_offer(&w->caps, &w->offer) == NVIRT_OK, "offer", 0);
+    if (w->config.cet && (choice & 8u) == 0) {
+        REQUIRE(nvirt_vmx_caps_offer_cet(&w->caps, &w->offer) == NVIRT_OK, "offer of CET", 0);
+    }
     REQUIRE(nvirt_vmx_caps_offer_posted(&w->offer) == NVIRT_OK, "offer of posted interrupts", 0);
     if ((choice & 32u) == 0) {
         w->caps.cpu.perf_global_valid = w->offer.cpu.perf_global_valid = 0xff;

@@ -35,14 +35,15 @@
     (NVIRT_VMX_PIN_EXT_INT | NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS |                      \
      NVIRT_VMX_PIN_PREEMPTION_TIMER)
 #define EXIT_HOSTS                                                                                 \
-    (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER)
+    (NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_LOAD_PAT | NVIRT_VMX_EXIT_CTL_LOAD_EFER |     \
+     NVIRT_VMX_EXIT_CTL_LOAD_CET)
 #define EXIT_ALLOWED                                                                               \
     (EXIT_HOSTS | NVIRT_VMX_EXIT_CTL_SAVE_DEBUG | NVIRT_VMX_EXIT_CTL_SAVE_PAT |                    \
      NVIRT_VMX_EXIT_CTL_SAVE_EFER | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |                             \
      NVIRT_VMX_EXIT_CTL_SAVE_PREEMPTION_TIMER)
 #define ENTRY_ALLOWED                                                                              \
     (NVIRT_VMX_ENTRY_CTL_IA32E | NVIRT_VMX_ENTRY_CTL_LOAD_DEBUG | NVIRT_VMX_ENTRY_CTL_LOAD_PAT |   \
-     NVIRT_VMX_ENTRY_CTL_LOAD_EFER)
+     NVIRT_VMX_ENTRY_CTL_LOAD_EFER | NVIRT_VMX_ENTRY_CTL_LOAD_CET)
 
 /* All that a region holds, by field. Unwritten fields are 0. */
 static inline void hardware_view(struct nvirt_port_cpu *cpu, uint64_t hpa, struct nvirt_vmcs *view)
@@ -331,6 +332,9 @@ static inline void check_allowed(const struct world *w, const struct nvirt_vmcs 
     check_word(c->entry_controls, ENTRY_ALLOWED, w->caps.true_entry, "entry controls");
     REQUIRE(((h->exit_controls ^ c->exit_controls) & EXIT_HOSTS) == 0, "the host side of an exit",
             c->exit_controls);
+    /* CET state of L1's must not run on in L2 unseen, nor L2's in L1: both VMCSs load it, or none. */
+    REQUIRE(((h->entry_controls ^ c->entry_controls) & NVIRT_VMX_ENTRY_CTL_LOAD_CET) == 0,
+            "loading of CET state", c->entry_controls);
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
 
