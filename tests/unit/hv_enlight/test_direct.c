@@ -353,6 +353,30 @@ static void each_part_of_what_an_l2_is_counts(void **state)
     expect_tag_flush(w, 0, TAG_A);
 }
 
+/* What was wanted flushed of it before L1 left that to nvirt went past this processor. */
+static void an_l2_that_becomes_one_of_nvirts_finds_its_tag_flushed(void **state)
+{
+    struct hv_world *w = *state;
+
+    enter_plain(w, 0, 1);
+    (void)run(w, 0);
+    enter(w, 0, VM, 4);
+    expect_tag_flush(w, 0, TAG_A);
+}
+
+/* What was wanted of it while another was here: its tag is used by one whose flushes are L1's. */
+static void a_tag_that_an_l2_left_is_flushed_whoever_uses_it(void **state)
+{
+    struct hv_world *w = *state;
+
+    enter_with(w, 0, 1, VM, 4);
+    (void)run(w, 0);
+    enter_with(w, 0, 2, VM, 5);
+    (void)run(w, 0);
+    enter_plain(w, 0, 1);
+    expect_tag_flush(w, 0, TAG_A);
+}
+
 /* What was cached of it is used under the same tag, by an L2 whose flushes are L1's. */
 static void an_l2_whose_flushes_are_nvirts_no_more_is_flushed(void **state)
 {
@@ -451,6 +475,8 @@ int main(void)
         TEST_DIRECT(an_l2_that_stays_needs_no_flush),
         TEST_DIRECT(an_l2_that_comes_back_finds_its_tag_flushed),
         TEST_DIRECT(each_part_of_what_an_l2_is_counts),
+        TEST_DIRECT(an_l2_that_becomes_one_of_nvirts_finds_its_tag_flushed),
+        TEST_DIRECT(a_tag_that_an_l2_left_is_flushed_whoever_uses_it),
         TEST_DIRECT(an_l2_whose_flushes_are_nvirts_no_more_is_flushed),
         TEST_DIRECT(what_waits_for_an_l2_waits_while_another_runs),
         TEST_DIRECT(an_l2_that_has_left_is_nobodys_target),
