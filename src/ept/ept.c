@@ -12,6 +12,7 @@
 #define LEAF_IPAT NVIRT_BIT(6)
 #define ENTRY_A NVIRT_BIT(8)
 #define ENTRY_D NVIRT_BIT(9)
+#define LEAF_SUBPAGES NVIRT_BIT(61)
 #define RIGHTS_ALL (NVIRT_ACCESS_READ | NVIRT_ACCESS_WRITE | NVIRT_ACCESS_EXECUTE)
 #define FETCHES (NVIRT_ACCESS_EXECUTE | NVI_EPT_USER_EXECUTE)
 
@@ -47,6 +48,7 @@ enum nvirt_status nvi_ept_root(struct nvi_mmu *mmu, const struct nvi_mmu_key *ke
         shape.soft = ENTRY_A | ENTRY_D;
     if ((key->role & NVI_ROLE_MODE_EXECUTE) != 0)
         shape.link |= NVI_EPT_USER_EXECUTE;
+    shape.subpages = (key->role & NVI_ROLE_SUBPAGES) != 0;
     return nvi_mmu_root_get(mmu, key, &shape, root);
 }
 
@@ -198,6 +200,14 @@ static enum nvi_fault translate(struct nvi_mmu *mmu, const struct nvi_mmu_root *
     return result;
 }
 
+/* Hardware may go by sub-page permissions where L1's page has them and nothing else, of L1's or the
+ * host's, keeps a write from it. */
+static bool may_decide(const struct nvi_ept_out *walk, uint32_t rights, uint32_t host)
+{
+    return walk->subpages && walk->dirty && (rights & NVIRT_ACCESS_READ) != 0 &&
+           (host & NVIRT_ACCESS_WRITE) != 0;
+}
+
 static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                            const struct nvi_ept_config *config, nvirt_l2gpa l2gpa, uint32_t access,
                            const struct nvi_ept_out *walk)
@@ -210,11 +220,13 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
                        ((access & NVI_EPT_USER_EXECUTE) != 0 ? NVIRT_ACCESS_EXECUTE : 0u);
     enum nvi_fault result = translate(mmu, root, config, of_host, walk, &host, &leaf);
     uint32_t rights;
+    bool by_subpages;
 
     if (result != NVI_FAULT_INSTALLED)
         return result;
     rights = composed_rights(config, walk, host.rights);
-    if ((rights & access) != access)
+    by_subpages = may_decide(walk, rights, host.rights);
+    if (((rights | (by_subpages ? NVIRT_ACCESS_WRITE : 0u)) & access) != access)
         return NVI_FAULT_HOST;
     leaf.sequence = host.sequence;
     leaf.entry = host.hpa.value | rights;
@@ -228,7 +240,114 @@ static enum nvi_fault fill(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
     leaf.entry |= ENTRY_A;
     if ((rights & NVIRT_ACCESS_WRITE) != 0)
         leaf.entry |= ENTRY_D;
+    /* No grant: a violation by what a TLB has from before would be taken for hardware's decision. */
+    if (by_subpages)
+        leaf.entry |= LEAF_SUBPAGES | ENTRY_D;
     return nvi_mmu_install(mmu, root, l2gpa, &leaf);
+}
+
+/* ---- what a fault comes to ---- */
+
+static enum nvi_fault violation(struct nvi_mmu *mmu, const struct nvi_ept_config *config,
+                                uint64_t qualification, const struct nvi_ept_out *walk,
+                                struct nvi_ept_verdict *verdict)
+{
+    mmu->stats->shadow_reflected++;
+    verdict->qualification = reflected(config, qualification, walk->rights);
+    verdict->convertible = walk->convertible;
+    return NVI_FAULT_REFLECT;
+}
+
+static enum nvi_fault misconfiguration(struct nvi_mmu *mmu)
+{
+    mmu->stats->shadow_reflected++;
+    return NVI_FAULT_REFLECT_MISCONFIG;
+}
+
+static enum nvi_fault log_full(struct nvi_mmu *mmu)
+{
+    mmu->stats->shadow_reflected++;
+    return NVI_FAULT_REFLECT_LOG_FULL;
+}
+
+/* True when hardware goes by sub-page permissions at the address. */
+static bool hardware_decides(struct nvi_mmu *mmu, const struct nvi_mmu_root *root,
+                             nvirt_l2gpa l2gpa)
+{
+    uint32_t level;
+
+    return (nvi_mmu_lookup(mmu, root, l2gpa, &level) & LEAF_SUBPAGES) != 0;
+}
+
+/* A write that L1's tables refuse, to a page that has sub-page permissions. */
+struct subpage_write {
+    struct nvi_mmu *mmu;
+    struct nvi_mmu_root *root;
+    const struct nvi_ept_config *config;
+    uint64_t qualification; /* Of the violation. */
+    nvirt_l2gpa l2gpa;
+    uint32_t access;
+    struct nvi_ept_log *log;
+    struct nvi_ept_out *walk;
+    struct nvi_ept_verdict *verdict;
+};
+
+/* Sets the flags that @p access sets, and puts the leaf in. */
+static enum nvi_fault settle_and_fill(const struct subpage_write *w, uint32_t access)
+{
+    enum nvi_ept_result result =
+        nvi_ept_settle(w->mmu->vm, &w->root->key, w->l2gpa, access, w->log, w->walk);
+
+    if (result == NVI_EPT_LOG_FULL)
+        return log_full(w->mmu);
+    if (result != NVI_EPT_OK)
+        return NVI_FAULT_RETRY;
+    return fill(w->mmu, w->root, w->config, w->l2gpa, access, w->walk);
+}
+
+/*
+ * Hardware cannot decide: L1's page is to become dirty by the write, or the host has to grant it. A
+ * write that goes on into the next sub-page is judged by its first byte here, and by hardware when
+ * it is tried again; at worst a page is dirty early.
+ */
+static enum nvi_fault decide(const struct subpage_write *w)
+{
+    enum nvi_subpage subpage =
+        nvi_ept_subpage(w->mmu->vm, w->config, &w->root->key, w->l2gpa, 1);
+
+    switch (subpage) {
+    case NVI_SUBPAGE_ALLOWED:
+        return settle_and_fill(w, w->access);
+    case NVI_SUBPAGE_DENIED:
+        return violation(w->mmu, w->config, w->qualification, w->walk, w->verdict);
+    default:
+        w->mmu->stats->shadow_reflected++;
+        w->verdict->qualification = nvi_ept_subpage_qualification(subpage);
+        return NVI_FAULT_REFLECT_SUBPAGE;
+    }
+}
+
+/*
+ * Which write is eligible, and which sub-pages it touches, is hardware's to say, wherever it can be
+ * brought to say it: a violation in spite of an up-to-date vector is L1's.
+ */
+static enum nvi_fault subpage_write(const struct subpage_write *w)
+{
+    enum nvi_fault fault;
+
+    if (!nvi_ept_may_be_eligible(w->qualification))
+        return violation(w->mmu, w->config, w->qualification, w->walk, w->verdict);
+    if (hardware_decides(w->mmu, w->root, w->l2gpa)) {
+        if (nvi_ept_subpage_renew(w->mmu, w->root, w->config, w->l2gpa))
+            return NVI_FAULT_RETRY;
+        return violation(w->mmu, w->config, w->qualification, w->walk, w->verdict);
+    }
+    if (!w->walk->dirty)
+        return decide(w);
+    fault = settle_and_fill(w, NVIRT_ACCESS_READ);
+    if (fault != NVI_FAULT_INSTALLED || hardware_decides(w->mmu, w->root, w->l2gpa))
+        return fault;
+    return decide(w);
 }
 
 enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
@@ -251,18 +370,39 @@ enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
         verdict->l1gpa = nvirt_l1gpa_make(l2gpa.value);
         if ((root->key.role & NVI_ROLE_DIRECT) != 0)
             return NVI_FAULT_HOST;
-        mmu->stats->shadow_reflected++;
-        verdict->qualification = reflected(config, qualification, walk.rights);
-        verdict->convertible = walk.convertible;
-        return NVI_FAULT_REFLECT;
+        return violation(mmu, config, qualification, &walk, verdict);
+    case NVI_EPT_SUBPAGE: {
+        const struct subpage_write write = { mmu,    root, config, qualification, l2gpa,
+                                             access, log,  &walk,  verdict };
+
+        verdict->l1gpa = walk.l1gpa;
+        return subpage_write(&write);
+    }
     case NVI_EPT_MISCONFIG:
-        mmu->stats->shadow_reflected++;
-        return NVI_FAULT_REFLECT_MISCONFIG;
+        return misconfiguration(mmu);
     case NVI_EPT_LOG_FULL:
-        mmu->stats->shadow_reflected++;
-        return NVI_FAULT_REFLECT_LOG_FULL;
+        return log_full(mmu);
     case NVI_EPT_RETRY:
         break;
     }
     return NVI_FAULT_RETRY;
+}
+
+enum nvi_fault nvi_ept_subpage_event(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                                     const struct nvi_ept_config *config, nvirt_l2gpa l2gpa,
+                                     struct nvi_ept_log *log, struct nvi_ept_verdict *verdict)
+{
+    struct nvi_ept_out walk;
+
+    verdict->qualification = 0;
+    verdict->convertible = false;
+    verdict->l1gpa = nvirt_l1gpa_make(0);
+    if (nvi_ept_walk(mmu->vm, config, &root->key, l2gpa, NVIRT_ACCESS_READ, log, &walk) !=
+            NVI_EPT_OK ||
+        !walk.subpages) {
+        /* L1's page is another now: hardware looks again, and tells more. */
+        nvi_mmu_forget(mmu, root, l2gpa);
+        return NVI_FAULT_RETRY;
+    }
+    return nvi_ept_subpage_load(mmu, root, config, l2gpa, verdict);
 }

@@ -55,6 +55,19 @@ struct nvi_ept_config {
 #define NVI_EPT_QUAL_NMI_UNBLOCK NVIRT_BIT(12)
 #define NVI_EPT_QUAL_SHADOW_STACK NVIRT_BIT(13) /**< The access was to a shadow stack. */
 
+/** Bit of the exit qualification of an SPP-related event: a miss; else a misconfiguration. */
+#define NVI_EPT_QUAL_SUBPAGE_MISS NVIRT_BIT(11)
+
+/** Writes that sub-page permissions may allow are those to what a linear address leads to, not those
+ *  to the tables that lead there [SDM 3C "Write Accesses That Are Eligible for Sub-Page Write
+ *  Permissions"]. @param qualification of an EPT violation. */
+static inline bool nvi_ept_may_be_eligible(uint64_t qualification)
+{
+    const uint64_t final = NVI_EPT_QUAL_LINEAR | NVI_EPT_QUAL_FINAL;
+
+    return (qualification & final) == final;
+}
+
 /** Rights of EPT12's entries (struct nvi_ept_out) as a qualification has them: bits 6:3. */
 static inline uint64_t nvi_ept_told_rights(uint32_t rights)
 {
@@ -64,7 +77,8 @@ static inline uint64_t nvi_ept_told_rights(uint32_t rights)
            ((rights & NVI_EPT_USER_EXECUTE) != 0 ? NVI_EPT_QUAL_USER_EXECUTABLE : 0);
 }
 
-/** Key of L1's @p eptp12; NVI_ROLE_MODE_EXECUTE is the caller's to add. */
+/** Key of L1's @p eptp12; NVI_ROLE_MODE_EXECUTE, and NVI_ROLE_SUBPAGES with the address of L1's SPPT,
+ *  are the caller's to add. */
 struct nvi_mmu_key nvi_ept_key(uint64_t eptp12);
 
 /** Key of a direct root; @p apart as in struct nvi_mmu_key. */
@@ -88,8 +102,8 @@ struct nvi_ept_log {
 
 /** What a fault came to, besides the verdict. */
 struct nvi_ept_verdict {
-    uint64_t qualification; /**< REFLECT: for L1, bit 12 left 0 (the caller knows about NMIs).
-                                 REFLECT_MISCONFIG, REFLECT_LOG_FULL: 0. */
+    uint64_t qualification; /**< REFLECT, REFLECT_SUBPAGE: for L1, bit 12 left 0 (the caller knows
+                                 about NMIs). REFLECT_MISCONFIG, REFLECT_LOG_FULL: 0. */
     bool convertible;       /**< REFLECT: as in struct nvi_ept_out. */
     nvirt_l1gpa l1gpa;      /**< HOST: the L1 address behind; also set for INSTALLED. */
 };
@@ -108,9 +122,23 @@ NVIRT_NODISCARD enum nvi_fault nvi_ept_fault(struct nvi_mmu *mmu, struct nvi_mmu
                                              struct nvi_ept_log *log,
                                              struct nvi_ept_verdict *verdict);
 
+/**
+ * An SPP-related event of L2 on @p root, which has sub-page permissions: hardware found none, or none
+ * that it understands, for a write that is eligible.
+ * @param log as for nvi_ept_fault().
+ * @return NVI_FAULT_REFLECT_SUBPAGE: so it is in L1's tables; NVI_FAULT_RETRY; NVI_FAULT_NO_PAGE.
+ */
+NVIRT_NODISCARD enum nvi_fault nvi_ept_subpage_event(struct nvi_mmu *mmu,
+                                                     struct nvi_mmu_root *root,
+                                                     const struct nvi_ept_config *config,
+                                                     nvirt_l2gpa l2gpa, struct nvi_ept_log *log,
+                                                     struct nvi_ept_verdict *verdict);
+
 enum nvi_ept_result {
     NVI_EPT_OK = 0,
     NVI_EPT_VIOLATION,
+    NVI_EPT_SUBPAGE, /**< A violation unless the write is eligible for sub-page write permissions and
+                          those allow it. No flag was set, nothing was logged. */
     NVI_EPT_MISCONFIG,
     NVI_EPT_LOG_FULL, /**< A flag is to be set and L1's log has no place: none was. */
     NVI_EPT_RETRY /**< Entries kept changing under the A/D update. */
@@ -118,13 +146,15 @@ enum nvi_ept_result {
 
 /** Result of a walk of EPT12. */
 struct nvi_ept_out {
-    nvirt_l1gpa l1gpa;   /**< OK: of the byte asked for. */
+    nvirt_l1gpa l1gpa;   /**< OK: of the byte asked for. What is said of OK holds for SUBPAGE. */
     uint64_t size;       /**< OK: of L1's page. */
     uint32_t rights;     /**< OK, VIOLATION: NVIRT_ACCESS_*, with mode-based execute control also
                               NVI_EPT_USER_EXECUTE: AND over the entries used. */
-    bool convertible;    /**< VIOLATION: the entry that decides has "suppress #VE" clear: the one that
-                              is not present, or else the leaf [SDM 3C "Convertible EPT
+    bool convertible;    /**< VIOLATION, SUBPAGE: the entry that decides has "suppress #VE" clear: the
+                              one that is not present, or else the leaf [SDM 3C "Convertible EPT
                               Violations"]. */
+    bool subpages;       /**< OK: the page has sub-page permissions, and writes are allowed by nothing
+                              else. */
     uint8_t memory_type; /**< OK. */
     bool ignore_pat;     /**< OK. */
     bool dirty;          /**< OK: D of the leaf is set, or A/D are off. */
@@ -141,5 +171,52 @@ NVIRT_NODISCARD enum nvi_ept_result nvi_ept_walk(struct nvirt_vm *vm,
                                                  const struct nvi_mmu_key *key, nvirt_l2gpa l2gpa,
                                                  uint32_t access, struct nvi_ept_log *log,
                                                  struct nvi_ept_out *out);
+
+/**
+ * Sets the flags that nvi_ept_walk() left alone when it answered SUBPAGE.
+ * @param access what is let through after all. Other parameters as for the walk; *out as it answered.
+ * @return NVI_EPT_OK, NVI_EPT_LOG_FULL or NVI_EPT_RETRY.
+ */
+NVIRT_NODISCARD enum nvi_ept_result nvi_ept_settle(struct nvirt_vm *vm,
+                                                   const struct nvi_mmu_key *key, nvirt_l2gpa l2gpa,
+                                                   uint32_t access, struct nvi_ept_log *log,
+                                                   struct nvi_ept_out *out);
+
+/* ---- sub-page write permissions (ept_subpage.c) ---- */
+
+/** What L1's SPPT says of a write that is eligible. */
+enum nvi_subpage {
+    NVI_SUBPAGE_ALLOWED = 0,
+    NVI_SUBPAGE_DENIED,   /**< An EPT violation. */
+    NVI_SUBPAGE_MISS,     /**< The others are SPP-related events. */
+    NVI_SUBPAGE_MISCONFIG
+};
+
+/**
+ * Looks a write of nvirt's own up, on L2's behalf, or one that hardware was not yet to decide.
+ * @param bytes of the write, which stays in one page. One that touches two sub-pages needs both.
+ */
+enum nvi_subpage nvi_ept_subpage(struct nvirt_vm *vm, const struct nvi_ept_config *config,
+                                 const struct nvi_mmu_key *key, nvirt_l2gpa l2gpa, uint64_t bytes);
+
+/** Qualification of the SPP-related event that @p subpage is. */
+static inline uint64_t nvi_ept_subpage_qualification(enum nvi_subpage subpage)
+{
+    return subpage == NVI_SUBPAGE_MISS ? NVI_EPT_QUAL_SUBPAGE_MISS : 0;
+}
+
+/**
+ * Hardware refused a write for the vector it has. Brings that up to date with L1's SPPT.
+ * @return true when it was another one, or another table: L2 is to try again.
+ */
+bool nvi_ept_subpage_renew(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                           const struct nvi_ept_config *config, nvirt_l2gpa l2gpa);
+
+/** Has hardware find what L1's SPPT says of the page, and of the 511 around it.
+ *  @return as nvi_ept_subpage_event(). */
+NVIRT_NODISCARD enum nvi_fault nvi_ept_subpage_load(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                                                    const struct nvi_ept_config *config,
+                                                    nvirt_l2gpa l2gpa,
+                                                    struct nvi_ept_verdict *verdict);
 
 #endif

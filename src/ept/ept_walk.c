@@ -15,6 +15,7 @@
 #define ENTRY_XU NVIRT_BIT(10) /* With mode-based execute control; ENTRY_X is the supervisor's then. */
 #define ENTRY_A NVIRT_BIT(8)
 #define ENTRY_D NVIRT_BIT(9)
+#define ENTRY_SUBPAGES NVIRT_BIT(61) /* Of a leaf of 4 KiB, with sub-page write permissions. */
 #define ENTRY_SUPPRESS_VE NVIRT_BIT(63)
 #define ENTRY_ADDRESS NVIRT_BITS(51, 12)
 
@@ -160,26 +161,41 @@ static bool log_is_in_the_way(const struct ask *ask, const struct nvi_mmu_path *
     return false;
 }
 
-static enum nvi_ept_result finish(const struct ask *ask, struct nvi_ept_out *out)
+static enum nvi_ept_result settle(const struct ask *ask, struct nvi_ept_out *out)
 {
-    nvirt_l2gpa l2gpa = ask->l2gpa;
-    uint64_t leaf = out->path.value[out->path.bottom];
-
-    if ((out->rights & ask->access) != ask->access) {
-        out->convertible = (leaf & ENTRY_SUPPRESS_VE) == 0;
-        return NVI_EPT_VIOLATION;
-    }
-    out->size = UINT64_C(1) << level_shift(out->path.bottom);
-    out->l1gpa = nvirt_l1gpa_make((leaf & ENTRY_ADDRESS & ~(out->size - 1)) |
-                                  (l2gpa.value & (out->size - 1)));
-    out->memory_type = ENTRY_TYPE(leaf);
-    out->ignore_pat = (leaf & ENTRY_IPAT) != 0;
-    out->dirty = true;
     if ((ask->key->role & NVI_ROLE_AD) == 0)
         return NVI_EPT_OK;
     if (log_is_in_the_way(ask, &out->path))
         return NVI_EPT_LOG_FULL;
     return set_accessed_dirty(ask, out) ? NVI_EPT_OK : NVI_EPT_RETRY;
+}
+
+/* [SDM 3C "Write Accesses That Are Eligible for Sub-Page Write Permissions"]: a page of 4 KiB that could
+ * be read and not be written without them. */
+static bool has_subpages(const struct ask *ask, const struct nvi_ept_out *out)
+{
+    return (ask->key->role & NVI_ROLE_SUBPAGES) != 0 && out->path.bottom == 1 &&
+           (out->path.value[1] & ENTRY_SUBPAGES) != 0 &&
+           (out->rights & (ENTRY_R | ENTRY_W)) == ENTRY_R;
+}
+
+static enum nvi_ept_result finish(const struct ask *ask, struct nvi_ept_out *out)
+{
+    nvirt_l2gpa l2gpa = ask->l2gpa;
+    uint64_t leaf = out->path.value[out->path.bottom];
+    uint32_t refused = ask->access & ~out->rights;
+
+    out->convertible = (leaf & ENTRY_SUPPRESS_VE) == 0;
+    out->subpages = has_subpages(ask, out);
+    if (refused != 0 && !(out->subpages && refused == ENTRY_W))
+        return NVI_EPT_VIOLATION;
+    out->size = UINT64_C(1) << level_shift(out->path.bottom);
+    out->l1gpa = nvirt_l1gpa_make((leaf & ENTRY_ADDRESS & ~(out->size - 1)) |
+                                  (l2gpa.value & (out->size - 1)));
+    out->memory_type = ENTRY_TYPE(leaf);
+    out->ignore_pat = (leaf & ENTRY_IPAT) != 0;
+    out->dirty = (ask->key->role & NVI_ROLE_AD) == 0 || (leaf & ENTRY_D) != 0;
+    return refused != 0 ? NVI_EPT_SUBPAGE : settle(ask, out);
 }
 
 static enum nvi_ept_result walk_once(const struct ask *ask, struct nvi_ept_out *out)
@@ -222,6 +238,7 @@ static enum nvi_ept_result identity(nvirt_l2gpa l2gpa, struct nvi_ept_out *out)
     out->rights = (uint32_t)ENTRY_RIGHTS;
     out->memory_type = NVIRT_MEMORY_WB;
     out->ignore_pat = false;
+    out->subpages = false;
     out->dirty = true;
     out->path.top = 0;
     out->path.bottom = 0;
@@ -256,4 +273,13 @@ enum nvi_ept_result nvi_ept_walk(struct nvirt_vm *vm, const struct nvi_ept_confi
             return result;
     }
     return NVI_EPT_RETRY;
+}
+
+enum nvi_ept_result nvi_ept_settle(struct nvirt_vm *vm, const struct nvi_mmu_key *key,
+                                   nvirt_l2gpa l2gpa, uint32_t access, struct nvi_ept_log *log,
+                                   struct nvi_ept_out *out)
+{
+    const struct ask ask = { .vm = vm, .key = key, .log = log, .l2gpa = l2gpa, .access = access };
+
+    return settle(&ask, out);
 }

@@ -64,6 +64,8 @@
 #define NVI_ROLE_PSE NVIRT_BIT(8)   /**< Legacy NPT with CR4.PSE of L1. */
 
 #define NVI_ROLE_MODE_EXECUTE NVIRT_BIT(9) /**< EPT with mode-based execute control. */
+#define NVI_ROLE_SUBPAGES NVIRT_BIT(10) /**< EPT with sub-page write permissions: bits 51:12 of the
+                                             role are the address of L1's table of them (SPPT). */
 
 /** Complete identity of a root. */
 struct nvi_mmu_key {
@@ -102,6 +104,7 @@ struct nvi_mmu_shape {
     uint8_t levels;  /**< Of the tree that hardware walks: 4 or 5. */
     uint8_t kind;    /**< enum nvi_shadow_kind of the top table. */
     bool words_of_4; /**< Entries of L1's have 4 bytes, pages of the second level 4 MiB. */
+    bool subpages;   /**< Hardware has a table of sub-page permissions beside the tree. */
 };
 
 /** One root. Members are the engine's; table is for building an EPTP or nCR3. */
@@ -121,9 +124,12 @@ struct nvi_mmu_root {
     bool used;            /**< Stands for key and has its table. */
     bool stale;           /**< L1 invalidated its table: must be emptied before use. */
     bool new_top;         /**< The top table's page is another than when this was last cleared. */
+    uint32_t subpage_tables; /**< Pages below subpages. */
     struct nvi_mmu_shape shape;
     nvirt_hpa table;      /**< Top table in hardware's format; kept when the slot gets a new key. */
     nvirt_hpa limbo;      /**< Pages unlinked and not yet flushed; 0 when none. */
+    nvirt_hpa subpages;   /**< Top of hardware's table of sub-page permissions; 0 without. The same
+                               as long as the root stands for its key. */
     uint64_t generation;  /**< Counts invalidations that L1 made felt here. */
     uint64_t flushes;     /**< Flushes carried out. */
     uint32_t pages;       /**< Shadow tables, the top one and those to be dissolved included. */
@@ -185,6 +191,7 @@ enum nvi_fault {
                                       with error code. */
     NVI_FAULT_REFLECT_MISCONFIG, /**< L1's: EPT misconfiguration. */
     NVI_FAULT_REFLECT_LOG_FULL,  /**< L1's: page-modification log full. */
+    NVI_FAULT_REFLECT_SUBPAGE,   /**< L1's: SPP miss or SPP misconfiguration, with qualification. */
     NVI_FAULT_HOST,              /**< The host's: nothing at l1gpa, or not with these rights. */
     NVI_FAULT_NO_PAGE            /**< Neither budget nor port has a page, with all trees of this
                                       vCPU empty: the host's NVIRT_ERR_NO_PAGE. */
@@ -194,7 +201,7 @@ enum nvi_fault {
 static inline bool nvi_mmu_is_reflected(enum nvi_fault fault)
 {
     return fault == NVI_FAULT_REFLECT || fault == NVI_FAULT_REFLECT_MISCONFIG ||
-           fault == NVI_FAULT_REFLECT_LOG_FULL;
+           fault == NVI_FAULT_REFLECT_LOG_FULL || fault == NVI_FAULT_REFLECT_SUBPAGE;
 }
 
 /** True when what @p root holds must go before it is used: L1 or the host invalidated it. */
@@ -389,7 +396,41 @@ NVIRT_NODISCARD enum nvi_fault nvi_mmu_translate(struct nvi_mmu *mmu, nvirt_l1gp
  */
 uint8_t nvi_mmu_memory_type(uint8_t l1, uint8_t host);
 
-/** Entry of the tree that translates @p l2gpa, and its level; 0 when none. For tests and traces. */
+/* ---- sub-page write permissions (subpage.c) ---- */
+
+/** Hardware's vector of permissions for the page at @p l2gpa; null: its SPPT has none for it. */
+const uint64_t *nvi_mmu_subpage_vector(const struct nvi_mmu *mmu, const struct nvi_mmu_root *root,
+                                       nvirt_l2gpa l2gpa);
+
+/**
+ * A table of 512 vectors, all 0, that hardware does not see yet, for the 2 MiB around @p l2gpa. When
+ * room is short, other tables go, but never those on the way to the address.
+ * @return its words; null with *page 0 when there is no page: NVI_FAULT_NO_PAGE or, when some wait
+ *         for a flush, NVI_FAULT_RETRY, in *fault.
+ */
+NVIRT_NODISCARD uint64_t *nvi_mmu_subpage_table(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                                                nvirt_l2gpa l2gpa, nvirt_hpa *page,
+                                                enum nvi_fault *fault);
+
+/**
+ * Has hardware find @p page, of nvi_mmu_subpage_table() and filled, for the 2 MiB around @p l2gpa, for
+ * which it had none. The page is the engine's, whatever comes of it.
+ * @return NVI_FAULT_RETRY: hardware looks again; NVI_FAULT_NO_PAGE.
+ */
+NVIRT_NODISCARD enum nvi_fault nvi_mmu_subpage_link(struct nvi_mmu *mmu, struct nvi_mmu_root *root,
+                                                    nvirt_l2gpa l2gpa, nvirt_hpa page);
+
+/** Changes the vector for the page at @p l2gpa, where hardware has one. A flush is due. */
+void nvi_mmu_subpage_change(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa,
+                            uint64_t vector);
+
+/** Takes all vectors for the 2 MiB around @p l2gpa away. A flush is due. */
+void nvi_mmu_subpage_forget(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa);
+
+/** Takes the leaf for @p l2gpa out, if there is one. */
+void nvi_mmu_forget(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa);
+
+/** Entry of the tree that translates @p l2gpa, and its level; 0 when none. */
 uint64_t nvi_mmu_lookup(struct nvi_mmu *mmu, const struct nvi_mmu_root *root, nvirt_l2gpa l2gpa,
                         uint32_t *level);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the files of the shadow paging engine share: pages, limbo and the lock (pages.c), shadow
- * tables (shadow.c), the reverse map (rmap.c), trees (tree.c), roots (roots.c).
+ * tables (shadow.c), the reverse map (rmap.c), trees (tree.c), roots (roots.c), tables of sub-page
+ * permissions (subpage.c).
  *
  * Everything here is called with the engine's lock held, unless it says otherwise.
  */
@@ -158,6 +159,25 @@ void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 
 /** Makes a stale root fit for use: what L1 invalidated can be reached by hardware no more. */
 void nvi_mmu_tree_make_good(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
+
+/** Gets at least one page back, or into limbo, from anywhere but the way to @p l2gpa in @p root; with
+ *  @p root null no root is given up. @return false when there is nothing to take. */
+bool nvi_mmu_make_room(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa);
+
+/** After nvi_mmu_make_room() had nothing left: pages in limbo, if any, are made free by the flush
+ *  before the next entry. */
+enum nvi_fault nvi_mmu_without_room(struct nvi_mmu *mmu);
+
+/* ---- subpage.c ---- */
+
+/** A table without vectors, in *page. @return false when there is no page. */
+bool nvi_subpage_begin(struct nvi_mmu *mmu, nvirt_hpa *page);
+
+/** Takes all vectors of @p root away. @return false when it had none. */
+bool nvi_subpage_cut(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
+
+/** Takes the table away, too. */
+void nvi_subpage_end(struct nvi_mmu *mmu, struct nvi_mmu_root *root);
 
 /* ---- roots.c ---- */
 

@@ -154,8 +154,10 @@ static void free_all(struct nvi_mmu *mmu)
     while (nvi_shadow_reap(mmu))
         ;
     for (i = 0; i < mmu->capacity; i++) {
-        if (mmu->roots[i].used)
+        if (mmu->roots[i].used) {
             nvi_shadow_free_top(mmu, mmu->roots[i].top);
+            nvi_subpage_end(mmu, &mmu->roots[i]);
+        }
         /* A root that was given up still has pages there. */
         nvi_mmu_limbo_free(mmu, &mmu->roots[i]);
     }
@@ -207,6 +209,7 @@ static struct nvi_mmu_root *take_slot(struct nvi_mmu *mmu, const struct nvi_mmu_
             return NULL;
         chains_remove(mmu, root);
         nvi_mmu_tree_empty(mmu, root);
+        nvi_subpage_end(mmu, root);
     }
     root->stale = false;
     root->invalidations = mmu->invalidations;
@@ -228,6 +231,7 @@ static void set_top(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 void nvi_mmu_root_release(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
     nvi_shadow_free_top(mmu, root->top);
+    nvi_subpage_end(mmu, root);
     chains_remove(mmu, root);
     root->used = false;
     root->serial = 0;
@@ -247,15 +251,21 @@ enum nvirt_status nvi_mmu_root_get(struct nvi_mmu *mmu, const struct nvi_mmu_key
                                    const struct nvi_mmu_shape *shape, struct nvi_mmu_root **root)
 {
     struct nvi_mmu_root *found = find(mmu, key);
+    nvirt_hpa subpages = nvirt_hpa_make(0);
 
     if (found != NULL) {
         mmu->stats->root_hits++;
     } else {
         nvi_mmu_lock(mmu);
-        found = take_slot(mmu, shape);
+        /* First what may fail: whoever gets no root keeps the one that it has. */
+        if (!shape->subpages || nvi_subpage_begin(mmu, &subpages))
+            found = take_slot(mmu, shape);
+        if (found == NULL && subpages.value != 0)
+            nvi_mmu_page_free(mmu, subpages);
         if (found != NULL) {
             found->key = *key;
             found->shape = *shape;
+            found->subpages = subpages;
             found->serial = 0;
             set_top(mmu, found);
             chains_add(mmu, found);

@@ -66,6 +66,8 @@ static bool cut_links(struct nvi_mmu *mmu, const struct nvi_shadow *shadow)
 
 static void made_good(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
+    if (root->subpage_tables != 0)
+        (void)nvi_subpage_cut(mmu, root);
     root->stale = false;
     root->invalidations = mmu->invalidations;
     root->drops = mmu->drops;
@@ -308,8 +310,8 @@ static enum nvi_fault try_install(const struct install *in)
 /* True when @p id is on the way to the address of the fault, which must not be taken apart. */
 static bool is_on_path(const struct install *in, nvi_mmu_id id)
 {
-    nvi_mmu_id at = in->root->top;
-    uint32_t level = in->root->shape.levels;
+    nvi_mmu_id at = in->root != NULL ? in->root->top : 0;
+    uint32_t level = in->root != NULL ? in->root->shape.levels : 0;
 
     while (at != 0 && at != id) {
         uint32_t index = entry_index(in->l2gpa, level);
@@ -343,10 +345,23 @@ static bool cut_oldest(const struct install *in)
     return true;
 }
 
+/* Vectors of sub-page permissions, of other roots than @p root as long as there are any. */
+static bool cut_subpages(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < mmu->capacity; i++) {
+        if (&mmu->roots[i] != root && nvi_subpage_cut(mmu, &mmu->roots[i]))
+            any = true;
+    }
+    return any || (root != NULL && nvi_subpage_cut(mmu, root));
+}
+
 /*
  * Gets at least one page back: from what is out of its tree already, else from what was used
- * longest ago, else from an empty root. A table page may have to wait for a flush, but what was
- * noted of it is free at once. @return false when there is nothing to take.
+ * longest ago, else from the tables of sub-page permissions, else from an empty root. A table page may
+ * have to wait for a flush, but what was noted of it is free at once.
+ * @return false when there is nothing to take.
  */
 static bool make_room(const struct install *in)
 {
@@ -357,6 +372,10 @@ static bool make_room(const struct install *in)
         mmu->stats->shadow_reclaimed++;
         return nvi_shadow_reap(mmu);
     }
+    if (cut_subpages(mmu, in->root))
+        return true;
+    if (in->root == NULL)
+        return false;
     idle = nvi_mmu_root_idle(mmu, in->root);
     if (idle == NULL)
         return false;
@@ -375,6 +394,21 @@ static bool limbo_is_empty(const struct nvi_mmu *mmu)
     return true;
 }
 
+bool nvi_mmu_make_room(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa)
+{
+    const struct install in = { .mmu = mmu, .root = root, .l2gpa = l2gpa };
+
+    return make_room(&in);
+}
+
+enum nvi_fault nvi_mmu_without_room(struct nvi_mmu *mmu)
+{
+    if (limbo_is_empty(mmu))
+        return NVI_FAULT_NO_PAGE;
+    nvi_mmu_attend(mmu, NVI_MMU_STARVED);
+    return NVI_FAULT_RETRY;
+}
+
 enum nvi_fault nvi_mmu_install(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa,
                                const struct nvi_mmu_leaf *leaf)
 {
@@ -388,15 +422,33 @@ enum nvi_fault nvi_mmu_install(struct nvi_mmu *mmu, struct nvi_mmu_root *root, n
         do {
             result = try_install(&in);
         } while (result == NVI_FAULT_NO_PAGE && make_room(&in));
-        if (result == NVI_FAULT_NO_PAGE && !limbo_is_empty(mmu)) {
-            nvi_mmu_attend(mmu, NVI_MMU_STARVED);
-            result = NVI_FAULT_RETRY;
-        }
+        if (result == NVI_FAULT_NO_PAGE)
+            result = nvi_mmu_without_room(mmu);
         if (result == NVI_FAULT_INSTALLED)
             mmu->stats->shadow_faults++;
     }
     nvi_mmu_unlock(mmu);
     return result;
+}
+
+void nvi_mmu_forget(struct nvi_mmu *mmu, struct nvi_mmu_root *root, nvirt_l2gpa l2gpa)
+{
+    nvi_mmu_id id = root->top;
+    uint32_t level = root->shape.levels;
+
+    nvi_mmu_lock(mmu);
+    while (id != 0) {
+        uint32_t index = entry_index(l2gpa, level);
+
+        if (nvi_mmu_is_leaf(nvi_mmu_entry_load(entry_at(mmu, id, index)), level)) {
+            nvi_mmu_leaf_clear(mmu, id, index);
+            break;
+        }
+        /* Of a table of leaves that has none here there is nothing below. */
+        id = level > 1 ? nvi_shadow_child(mmu, nvi_shadow_at(mmu, id), index) : 0;
+        level--;
+    }
+    nvi_mmu_unlock(mmu);
 }
 
 uint64_t nvi_mmu_lookup(struct nvi_mmu *mmu, const struct nvi_mmu_root *root, nvirt_l2gpa l2gpa,

@@ -247,6 +247,9 @@ static enum nvirt_status get_root(struct nvirt_vmx_vcpu *v)
         if ((proc2 & NVIRT_VMX_PROC2_MODE_EXECUTE) != 0) {
             key.role |= NVI_ROLE_MODE_EXECUTE;
         }
+        if ((proc2 & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0) {
+            key.role |= NVI_ROLE_SUBPAGES | v->vmcs12.spp_table;
+        }
     }
     return nvi_ept_root(&v->mmu, &key, &v->root);
 }
@@ -257,6 +260,14 @@ void nvi_vmx_bind_tag(struct nvirt_vmx_vcpu *v)
     v->vpid02 = nvirt_tlb_vmx_enter_l2(&v->tlb, v->vpid12_enabled, (uint16_t)v->vmcs12.vpid);
     if (nvi_vmx_direct_is_offered(v)) {
         nvi_vmx_direct_enter(v);
+    }
+}
+
+/* Each root has its own table of sub-page permissions, if any. */
+static void place_sppt(struct nvirt_vmx_vcpu *v)
+{
+    if (v->root->subpages.value != 0) {
+        NVI_SET02(v, SPP_TABLE, v->root->subpages.value);
     }
 }
 
@@ -271,6 +282,7 @@ enum nvirt_status nvi_vmx_change_root(struct nvirt_vmx_vcpu *v)
     }
     nvirt_tlb_vmx_eptp_switch(&v->tlb);
     NVI_SET02(v, EPTP, nvi_ept_eptp02(&v->ept, v->root));
+    place_sppt(v);
     return NVIRT_OK;
 }
 
@@ -511,6 +523,7 @@ static void merge_sources(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *in)
     in->vmcs01 = &v->hw[NVI_01]->image;
     in->cpu = &v->caps;
     in->eptp02 = nvi_ept_eptp02(&v->ept, v->root);
+    in->sppt02 = v->root->subpages.value;
     in->vpid02 = v->vpid02;
 }
 
@@ -689,6 +702,7 @@ static enum nvirt_status enter_in_parts(struct nvirt_vmx_vcpu *v, uint32_t due,
         place_controls(v, in);
     }
     NVI_SET02(v, EPTP, in->eptp02);
+    place_sppt(v);
     NVI_SET02(v, VPID, in->vpid02);
     NVI_SET02(v, PROC_CONTROLS, v->now->proc02);
     place_rest(v, due);

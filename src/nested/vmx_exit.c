@@ -134,10 +134,11 @@ static bool l1_bitmap_says_yes(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_lo
 }
 
 /* A fault in EPT02: a hole to fill, L1's, or the host's. */
-static enum nvirt_status second_stage(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit)
+static enum nvirt_status second_stage(struct nvirt_vmx_vcpu *v, struct nvirt_vmx_exit *exit,
+                                      uint32_t basic)
 {
     nvirt_l1gpa l1gpa;
-    enum nvi_fault fault = nvi_vmx_second_stage(v, &l1gpa);
+    enum nvi_fault fault = nvi_vmx_second_stage(v, basic, &l1gpa);
 
     if (nvi_mmu_is_reflected(fault)) {
         return v->error;
@@ -261,7 +262,7 @@ enum nvirt_status nvi_vmx_exit_l2(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *g
         nvirt_port_trace(v->port, "nvirt: EPT02 misconfigured at", NVI_GET02(v, GUEST_PHYSICAL));
         return NVIRT_ERR_HARDWARE;
     } else if (owner == NVI_VMX_OWNER_TABLES) {
-        return second_stage(v, exit);
+        return second_stage(v, exit, basic);
     } else if (owner == NVI_VMX_OWNER_POSTED) {
         notification(v, exit, reason);
     } else if (!carried_out(v, gprs, basic)) {

@@ -572,9 +572,10 @@ void nvi_vmx_abort(struct nvirt_vmx_vcpu *v, uint32_t indicator);
 
 /* ---- vmx_tables.c ---- */
 
-/** An EPT violation of L2 on vmcs02's tables: a hole that is filled, the host's, or L1's, and then L2
- *  was left for it or has a virtualization exception. @param l1gpa HOST: what L1 has there. */
-enum nvi_fault nvi_vmx_second_stage(struct nvirt_vmx_vcpu *v, nvirt_l1gpa *l1gpa);
+/** An EPT violation or an SPP-related event (@p basic) of L2 on vmcs02's tables: a hole that is filled,
+ *  the host's, or L1's, and then L2 was left for it or has a virtualization exception.
+ *  @param l1gpa HOST: what L1 has there. */
+enum nvi_fault nvi_vmx_second_stage(struct nvirt_vmx_vcpu *v, uint32_t basic, nvirt_l1gpa *l1gpa);
 
 /** How the load of a control register went on. */
 enum nvi_cr_load {
@@ -587,6 +588,7 @@ enum nvi_cr_load {
 struct nvi_l2_access {
     nvirt_l2gpa l2gpa;
     uint32_t access;        /**< NVIRT_ACCESS_*. */
+    uint32_t bytes;         /**< Of a write of data, within one page. */
     uint64_t qualification; /**< What an EPT violation of it tells beside the access and its rights. */
     uint64_t linear;        /**< If bit 7 is in it. */
 };

@@ -24,6 +24,7 @@ struct walk {
     struct nvi_paging_steps steps;
     struct nvi_paging_out out;
     uint64_t linear;
+    uint32_t bytes; /* In the page. */
     bool write;
     uint64_t entry[6]; /* By level: L2-physical addresses of the entries used. */
 };
@@ -86,6 +87,7 @@ static bool reach_data(struct nvirt_vmx_vcpu *v, const struct walk *walk, uint64
     const struct nvi_l2_access wanted = {
         .l2gpa = nvirt_l2gpa_make(walk->out.address),
         .access = walk->write ? NVIRT_ACCESS_WRITE : NVIRT_ACCESS_READ,
+        .bytes = walk->bytes,
         .qualification =
             NVI_EPT_QUAL_LINEAR | NVI_EPT_QUAL_FINAL | advanced_information(v, walk),
         .linear = walk->linear
@@ -191,6 +193,7 @@ static bool find_span(struct nvirt_vmx_vcpu *v, uint64_t linear, size_t bytes, b
     walk.linear = linear;
     walk.write = write;
     span->first = bytes < in_page ? bytes : in_page;
+    walk.bytes = (uint32_t)span->first;
     if (!translate(v, &walk, &span->part[0])) {
         return false;
     }
@@ -198,6 +201,7 @@ static bool find_span(struct nvirt_vmx_vcpu *v, uint64_t linear, size_t bytes, b
         return true;
     }
     walk.linear += in_page;
+    walk.bytes = (uint32_t)(bytes - span->first);
     if (!nvi_vmx_insn_is_64bit(v)) {
         walk.linear &= NVIRT_BITS(31, 0);
     }

@@ -76,15 +76,16 @@ static bool has_insn_info(uint32_t basic)
     }
 }
 
+static bool has_physical_address(uint32_t basic)
+{
+    return basic == NVIRT_VMX_EXIT_EPT_VIOLATION ||
+           basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION || basic == NVIRT_VMX_EXIT_SPP_EVENT;
+}
+
 static bool has_linear_address(uint32_t basic)
 {
     return basic == NVIRT_VMX_EXIT_IO || basic == NVIRT_VMX_EXIT_CR_ACCESS ||
-           basic == NVIRT_VMX_EXIT_EPT_VIOLATION || basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
-}
-
-static bool has_physical_address(uint32_t basic)
-{
-    return basic == NVIRT_VMX_EXIT_EPT_VIOLATION || basic == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION;
+           has_physical_address(basic);
 }
 
 static bool has_event(uint32_t basic)

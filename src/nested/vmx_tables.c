@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * L2's accesses that its second-stage tables do not let pass, and what L1 sees of those that are its
- * own: EPT violation, EPT misconfiguration, page-modification log full; or what L2 sees, where L1 gave
- * its violations to L2 as virtualization exceptions.
+ * own: EPT violation, EPT misconfiguration, page-modification log full, SPP-related event; or what L2
+ * sees, where L1 gave its violations to L2 as virtualization exceptions.
  *
  * The log is nvirt's own work. Hardware's leaf for a page whose dirty flag L1 has clear allows no
  * write, so the first write exits, and the walk of EPT12 sets the flag and logs the page as hardware
@@ -14,7 +14,7 @@
  * it is L1's and convertible the area is written and the exception raised here.
  *
  * [SDM 3C "The Extended Page Table Mechanism (EPT)", "Page-Modification Logging", "Virtualization
- * Exceptions"]
+ * Exceptions", "Sub-Page Write Permissions"]
  */
 #include "nested/vmx_internal.h"
 
@@ -89,7 +89,7 @@ static void raise_virtualization_exception(struct nvirt_vmx_vcpu *v,
 
 /* ---- what L1 sees ---- */
 
-/* @p info is that of an EPT violation, its qualification hardware's. */
+/* @p info is that of an EPT violation or an SPP-related event, its qualification hardware's. */
 static void refuse(struct nvirt_vmx_vcpu *v, enum nvi_fault fault,
                    const struct nvi_ept_verdict *verdict, struct nvi_vmx_exit_info *info)
 {
@@ -107,6 +107,10 @@ static void refuse(struct nvirt_vmx_vcpu *v, enum nvi_fault fault,
         info->guest_linear = 0;
         info->guest_physical = 0;
         break;
+    case NVI_FAULT_REFLECT_SUBPAGE:
+        info->reason = NVIRT_VMX_EXIT_SPP_EVENT;
+        info->qualification = verdict->qualification | nmi;
+        break;
     default:
         info->qualification = verdict->qualification | nmi;
         if (verdict->convertible && is_exception_of_l2(v, info)) {
@@ -118,7 +122,7 @@ static void refuse(struct nvirt_vmx_vcpu *v, enum nvi_fault fault,
     nvi_vmx_leave(v, info);
 }
 
-enum nvi_fault nvi_vmx_second_stage(struct nvirt_vmx_vcpu *v, nvirt_l1gpa *l1gpa)
+enum nvi_fault nvi_vmx_second_stage(struct nvirt_vmx_vcpu *v, uint32_t basic, nvirt_l1gpa *l1gpa)
 {
     nvirt_l2gpa l2gpa = nvirt_l2gpa_make(NVI_GET02(v, GUEST_PHYSICAL));
     struct nvi_vmx_exit_info info;
@@ -129,15 +133,40 @@ enum nvi_fault nvi_vmx_second_stage(struct nvirt_vmx_vcpu *v, nvirt_l1gpa *l1gpa
 
     __builtin_memset(&verdict, 0, sizeof verdict);
     nvi_vmx_tell_apic_pages(v);
-    fault = nvi_ept_fault(&v->mmu, v->root, &v->ept, NVI_GET02(v, EXIT_QUALIFICATION), l2gpa, log,
-                          &verdict);
+    if (basic == NVIRT_VMX_EXIT_SPP_EVENT) {
+        fault = nvi_ept_subpage_event(&v->mmu, v->root, &v->ept, l2gpa, log, &verdict);
+    } else {
+        fault = nvi_ept_fault(&v->mmu, v->root, &v->ept, NVI_GET02(v, EXIT_QUALIFICATION), l2gpa,
+                              log, &verdict);
+    }
     keep_log(v, log);
     *l1gpa = verdict.l1gpa;
     if (nvi_mmu_is_reflected(fault)) {
-        nvi_vmx_exit_info(v, NVIRT_VMX_EXIT_EPT_VIOLATION, &info);
+        nvi_vmx_exit_info(v, basic, &info);
         refuse(v, fault, &verdict, &info);
     }
     return fault;
+}
+
+/* What L1's tables say of an access of nvirt's own, and of one of its sub-pages, if they have those. */
+static enum nvi_ept_result look_up(struct nvirt_vmx_vcpu *v, const struct nvi_l2_access *access,
+                                   struct nvi_ept_log *log, struct nvi_ept_out *out,
+                                   enum nvi_subpage *subpage)
+{
+    const struct nvi_mmu_key *key = &v->root->key;
+    enum nvi_ept_result result =
+        nvi_ept_walk(v->vm, &v->ept, key, access->l2gpa, access->access, log, out);
+
+    *subpage = NVI_SUBPAGE_DENIED;
+    if (result != NVI_EPT_SUBPAGE) {
+        return result;
+    }
+    if (nvi_ept_may_be_eligible(access->qualification)) {
+        *subpage = nvi_ept_subpage(v->vm, &v->ept, key, access->l2gpa, access->bytes);
+    }
+    return *subpage == NVI_SUBPAGE_ALLOWED
+               ? nvi_ept_settle(v->vm, key, access->l2gpa, access->access, log, out)
+               : result;
 }
 
 bool nvi_vmx_reach(struct nvirt_vmx_vcpu *v, const struct nvi_l2_access *access,
@@ -149,11 +178,13 @@ bool nvi_vmx_reach(struct nvirt_vmx_vcpu *v, const struct nvi_l2_access *access,
     struct nvi_ept_log place;
     struct nvi_ept_log *log = log_of(v, &place);
     enum nvi_fault fault = NVI_FAULT_REFLECT;
+    enum nvi_subpage subpage;
 
     __builtin_memset(&info, 0, sizeof info);
     __builtin_memset(&verdict, 0, sizeof verdict);
     __builtin_memset(&out, 0, sizeof out); /* Not every outcome tells all. */
-    switch (nvi_ept_walk(v->vm, &v->ept, &v->root->key, access->l2gpa, access->access, log, &out)) {
+    verdict.qualification = access->access | access->qualification;
+    switch (look_up(v, access, log, &out, &subpage)) {
     case NVI_EPT_OK:
         keep_log(v, log);
         *l1gpa = out.l1gpa;
@@ -166,6 +197,12 @@ bool nvi_vmx_reach(struct nvirt_vmx_vcpu *v, const struct nvi_l2_access *access,
     case NVI_EPT_LOG_FULL:
         fault = NVI_FAULT_REFLECT_LOG_FULL;
         break;
+    case NVI_EPT_SUBPAGE:
+        if (subpage != NVI_SUBPAGE_DENIED) {
+            fault = NVI_FAULT_REFLECT_SUBPAGE;
+            verdict.qualification = nvi_ept_subpage_qualification(subpage);
+        }
+        break;
     case NVI_EPT_VIOLATION:
         break;
     }
@@ -173,8 +210,9 @@ bool nvi_vmx_reach(struct nvirt_vmx_vcpu *v, const struct nvi_l2_access *access,
     info.reason = NVIRT_VMX_EXIT_EPT_VIOLATION;
     info.guest_physical = access->l2gpa.value;
     info.guest_linear = access->linear;
-    verdict.qualification =
-        access->access | nvi_ept_told_rights(out.rights) | access->qualification;
+    if (fault == NVI_FAULT_REFLECT) {
+        verdict.qualification |= nvi_ept_told_rights(out.rights);
+    }
     verdict.convertible = out.convertible;
     refuse(v, fault, &verdict, &info);
     return false;

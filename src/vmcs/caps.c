@@ -43,7 +43,7 @@ NVIRT_STATIC_ASSERT((REVISION & ~NVIRT_VMX_BASIC_REVISION) == 0 && NVIRT_VMCS_FI
 /* Need EPT. */
 #define PROC2_WITH_EPT                                                                             \
     (NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_MODE_EXECUTE |        \
-     NVIRT_VMX_PROC2_EPT_VE)
+     NVIRT_VMX_PROC2_EPT_VE | NVIRT_VMX_PROC2_SUBPAGE_WRITE)
 /* Need a virtual-APIC page, which the TPR shadow has. */
 #define PROC2_VIRTUAL_APIC                                                                         \
     (NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS)

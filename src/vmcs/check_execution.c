@@ -210,6 +210,11 @@ enum nvi_vmx_rule nvi_vmx_rules_execution(const struct nvi_vmx_check_in *in)
     }
     NVIRT_RULE(VMX_CTL_UNRESTRICTED_EPT, !nvi_vmx_unrestricted(vmcs12) || ept);
     NVIRT_RULE(VMX_CTL_MODE_EXECUTE_EPT, (proc2 & NVIRT_VMX_PROC2_MODE_EXECUTE) == 0 || ept);
+    if ((proc2 & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0) {
+        NVIRT_RULE(VMX_CTL_SUBPAGES_EPT, ept);
+        NVIRT_RULE(VMX_CTL_SUBPAGES_ALIGNED, nvi_vmx_page_aligned(vmcs12->spp_table));
+        NVIRT_RULE(VMX_CTL_SUBPAGES_WIDTH, nvi_vmx_within_width(in, vmcs12->spp_table));
+    }
     if ((proc2 & NVIRT_VMX_PROC2_VMFUNC) != 0) {
         NVIRT_RULES(vm_functions(in, ept));
     }

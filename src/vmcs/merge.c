@@ -39,7 +39,8 @@
     (PROC2_EXITS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID | NVIRT_VMX_PROC2_XSAVES |     \
      NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_VMFUNC |       \
      NVIRT_VMX_PROC2_APIC_ACCESSES | NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |     \
-     NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS | NVIRT_VMX_PROC2_MODE_EXECUTE)
+     NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS | NVIRT_VMX_PROC2_MODE_EXECUTE |                          \
+     NVIRT_VMX_PROC2_SUBPAGE_WRITE)
 /* Exits of instructions and events that L1 knows nothing of, and how PASIDs and traces are kept. */
 #define PROC2_FROM_01                                                                              \
     (PROC2_EXITS | NVIRT_VMX_PROC2_PASID | NVIRT_VMX_PROC2_CONCEAL_PT | NVIRT_VMX_PROC2_BUS_LOCK | \
@@ -271,6 +272,9 @@ static void merge_proc2(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *ou
                           (secondary(in->vmcs12) & PROC2_FROM_12) |
                           (secondary(in->vmcs01) & PROC2_FROM_01) | NVIRT_VMX_PROC2_EPT;
     out->eptp = in->eptp02;
+    if ((out->proc2_controls & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0) {
+        out->spp_table = in->sppt02;
+    }
     if (in->vpid02 != 0) {
         out->proc2_controls |= NVIRT_VMX_PROC2_VPID;
         out->vpid = in->vpid02;

@@ -48,6 +48,7 @@ struct nvi_vmx_merge_in {
     const struct nvirt_vmcs *vmcs01; /**< Known in full, guest state as L1 left it. */
     const struct nvirt_vmx_caps *cpu;
     uint64_t eptp02;
+    uint64_t sppt02;            /**< With sub-page write permissions of L1's: the table for them. */
     uint32_t vpid02;            /**< 0: run L2 without VPID. */
     bool io_bitmaps_to_hardware; /**< L1's pages are pinned and L0 wants no port: use these. */
     uint64_t io_bitmap_a;

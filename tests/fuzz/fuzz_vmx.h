@@ -10,6 +10,7 @@
 #include "vmx_invariants.h"
 
 #define EP4TA NVIRT_VMX_EPTP_EP4TA
+#define SPPT12 UINT64_C(0x50000) /* L1's table of sub-page permissions, four pages. */
 #define RFLAGS_FREE UINT64_C(0x257fd5) /* All but VM and the reserved bits. */
 #define EPT_TABLES 5u
 #define NOTIFICATION 0x40u /* Vector of L1's posted interrupts. */

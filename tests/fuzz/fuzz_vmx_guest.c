@@ -66,6 +66,18 @@ static void fill_more(struct fuzz *f, uint8_t what, struct nvirt_vmcs *c)
         c->eptp_list = MSR_LIST;
         fake_vm_put64(f->w.port, MSR_LIST + 8, (EPT12_TOP + 0x1000) | 6 | (3 << 3));
     }
+    if ((what & 9u) == 9u) {
+        c->proc2_controls |= NVIRT_VMX_PROC2_SUBPAGE_WRITE;
+        c->spp_table = SPPT12;
+        for (uint64_t level = 4; level > 1; level--) {
+            fake_vm_put64(f->w.port,
+                          SPPT12 + (4 - level) * 0x1000 +
+                              (f->l2gpa >> (3 + 9 * level) & 511) * 8,
+                          (SPPT12 + (5 - level) * 0x1000) | 1);
+        }
+        fake_vm_put64(f->w.port, SPPT12 + 0x3000 + (f->l2gpa >> 12 & 511) * 8,
+                      what * UINT64_C(0x0101010101010101) & UINT64_C(0x5555555555555557));
+    }
     if ((what & 33u) == 33u) {
         c->proc2_controls |= NVIRT_VMX_PROC2_UNRESTRICTED;
     }
@@ -117,9 +129,13 @@ void map(struct fuzz *f)
 {
     struct input *in = &f->in;
     uint64_t l2gpa = addresses[choose(in, ADDRESSES)];
-    uint32_t level = 1 + choose(in, 3);
+    uint32_t what = choose(in, 4);
+    uint32_t level = 1 + what % 3;
     uint64_t leaf = (addresses[choose(in, ADDRESSES)] & ~UINT64_C(0xfff)) | 7 | (6 << 3);
 
+    if (what == 3) {
+        leaf ^= 2 | NVIRT_BIT(61); /* With sub-page permissions. */
+    }
     if (level > 1) {
         leaf = (leaf & ~((UINT64_C(1) << (3 + 9 * level)) - 1)) | 0xb7;
     }
@@ -246,12 +262,17 @@ void any_exit(struct fuzz *f)
 void second_stage_fault(struct fuzz *f)
 {
     struct input *in = &f->in;
+    uint64_t qualification;
 
     if (flip(in)) {
         f->l2gpa = new_value(in, f->l2gpa, addresses, ADDRESSES) &
                    ((UINT64_C(1) << 48) - 1);
     }
-    guest_exit(f, NVIRT_VMX_EXIT_EPT_VIOLATION, take(in, 2), 0, 0);
+    qualification = take(in, 2);
+    guest_exit(f,
+               (qualification & 0x8000) != 0 ? NVIRT_VMX_EXIT_SPP_EVENT
+                                             : NVIRT_VMX_EXIT_EPT_VIOLATION,
+               qualification & 0x7fff, 0, 0);
 }
 
 void vmfunc(struct fuzz *f)

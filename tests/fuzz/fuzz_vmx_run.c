@@ -49,6 +49,12 @@ static void check_second_stage(struct fuzz *f, uint64_t eptp, uint64_t tables)
             page.rights ^= HW_USER_EXECUTE;
             page.rights |= NVIRT_ACCESS_EXECUTE;
         }
+        if (found == HW_PAGE && page.subpages) {
+            REQUIRE((f->w.v->root->key.role & NVI_ROLE_SUBPAGES) != 0, "sub-page permissions",
+                    l2gpa[i]);
+            /* Some of it hardware may write. */
+            page.rights |= NVIRT_ACCESS_WRITE;
+        }
         if (found == HW_PAGE) {
             lazy_add(tlb(f), eptp & EP4TA, tables, &page);
         }
@@ -106,6 +112,7 @@ static void check_merge(struct fuzz *f)
     present(f, NVI_01, &vmcs01);
     present(f, NVI_02, &vmcs02);
     in.eptp02 = vmcs02.eptp;
+    in.sppt02 = vmcs02.spp_table;
     in.vpid02 = (uint32_t)vmcs02.vpid;
     in.msr_bitmap_to_hardware = (vmcs12.proc_controls & NVIRT_VMX_PROC_MSR_BITMAPS) != 0;
     in.io_bitmaps_to_hardware = (vmcs12.proc_controls & NVIRT_VMX_PROC_IO_BITMAPS) != 0 &&
@@ -372,6 +379,10 @@ void guest_exit(struct fuzz *f, uint64_t reason, uint64_t qualification, uint64_
         }
         if (reason == NVIRT_VMX_EXIT_EPT_MISCONFIGURATION && w->run.level == 2) {
             /* EPT02 has none: check_second_stage() looks. */
+            reason = NVIRT_VMX_EXIT_EPT_VIOLATION;
+        }
+        if (reason == NVIRT_VMX_EXIT_SPP_EVENT &&
+            (w->run.level == 1 || (secondary_of(&now) & NVIRT_VMX_PROC2_SUBPAGE_WRITE) == 0)) {
             reason = NVIRT_VMX_EXIT_EPT_VIOLATION;
         }
         if (is_privileged(reason) && (now.guest_ss_ar & 0x60) != 0) {

@@ -26,7 +26,7 @@
      NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
 #define LEAF_CONTROLS (NVIRT_VMX_PROC2_ENCLS | NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)
 #define PROC2_ALLOWED                                                                              \
-    (NVIRT_VMX_PROC2_MODE_EXECUTE | PROC2_INTERCEPTS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID |                         \
+    (NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_SUBPAGE_WRITE | PROC2_INTERCEPTS | NVIRT_VMX_PROC2_RDTSCP | NVIRT_VMX_PROC2_INVPCID |                         \
      NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_APIC_ACCESSES |          \
      NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS |                                     \
      NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS |                                                          \
@@ -299,6 +299,7 @@ static inline bool may_be_used(enum nvirt_vmcs_field field)
     case NVIRT_VMCS_EOI_EXIT2:
     case NVIRT_VMCS_EOI_EXIT3:
     case NVIRT_VMCS_TPR_THRESHOLD:
+    case NVIRT_VMCS_SPP_TABLE: /* check_roots(). */
         return true;
     default:
         return false;
@@ -373,7 +374,14 @@ static inline void check_roots(struct world *w, const struct nvirt_vmcs *h,
     bool own_tag = (c->proc2_controls & NVIRT_VMX_PROC2_VPID) != 0;
     bool known = false;
     bool modes = (c->proc2_controls & NVIRT_VMX_PROC2_MODE_EXECUTE) != 0;
+    bool subpages = (c->proc2_controls & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0;
 
+    REQUIRE(subpages == ((w->v->root->key.role & NVI_ROLE_SUBPAGES) != 0),
+            "tables made for sub-page permissions run with them", c->proc2_controls);
+    REQUIRE(subpages ? is_table_page(w->port, c->spp_table) &&
+                           c->spp_table == w->v->root->subpages.value
+                     : c->spp_table == 0,
+            "SPPTP", c->spp_table);
     REQUIRE((c->proc2_controls & NVIRT_VMX_PROC2_EPT) != 0, "EPT is on", c->proc2_controls);
     REQUIRE(modes == ((w->v->root->key.role & NVI_ROLE_MODE_EXECUTE) != 0),
             "tables made for mode-based execute control run with it", c->proc2_controls);

@@ -75,7 +75,32 @@ static enum hw_result ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t
     page->type = (uint8_t)((entry >> 3) & 7);
     page->ignore_pat = (entry & 0x40) != 0;
     page->dirty = (entry & 0x200) != 0;
+    page->subpages = level == 1 && (entry >> 61 & 1) != 0 && (page->rights & 3) == 1;
     return HW_PAGE;
+}
+
+enum hw_subpage hw_subpage_walk(struct nvirt_port_vm *vm, uint64_t sppt, uint64_t l2gpa,
+                                uint64_t *vector)
+{
+    uint64_t table = sppt;
+    unsigned level;
+
+    *vector = 0;
+    for (level = 4; level > 1; level--) {
+        uint64_t entry = entry_at(vm, table, l2gpa, level);
+
+        if ((entry & 1) == 0) {
+            check_absent(entry);
+            return HW_SUBPAGE_MISS;
+        }
+        if ((entry & ~(ADDRESS | 1)) != 0)
+            return HW_SUBPAGE_MISCONFIG;
+        table = entry & ADDRESS;
+    }
+    *vector = entry_at(vm, table, l2gpa, 1);
+    if ((*vector & UINT64_C(0xaaaaaaaaaaaaaaaa)) != 0)
+        return HW_SUBPAGE_MISCONFIG;
+    return (*vector >> (l2gpa >> 7 & 31) * 2 & 1) != 0 ? HW_SUBPAGE_ALLOWED : HW_SUBPAGE_DENIED;
 }
 
 enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,

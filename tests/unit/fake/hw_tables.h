@@ -23,6 +23,8 @@ struct hw_page {
     uint8_t type;     /**< EPT: memory type. NPT: index into the host's PAT. */
     bool ignore_pat;  /**< EPT. */
     bool dirty;       /**< D of the leaf. */
+    bool subpages;    /**< EPT: bit 61 of a leaf of 4 KiB that cannot be written: with sub-page write
+                           permissions, hardware looks for a vector. */
 };
 
 #define HW_USER_EXECUTE 0x400u
@@ -34,6 +36,13 @@ enum hw_result hw_ept_walk_mode(struct nvirt_port_vm *vm, uint64_t eptp, uint64_
 /** Walks the EPT that @p eptp names. */
 enum hw_result hw_ept_walk(struct nvirt_port_vm *vm, uint64_t eptp, uint64_t l2gpa,
                            struct hw_page *page);
+
+/** What hardware finds for a write that is eligible for sub-page write permissions. */
+enum hw_subpage { HW_SUBPAGE_ALLOWED, HW_SUBPAGE_DENIED, HW_SUBPAGE_MISS, HW_SUBPAGE_MISCONFIG };
+
+/** Walks the table of sub-page permissions at @p sppt; *vector: what it found, 0 if nothing. */
+enum hw_subpage hw_subpage_walk(struct nvirt_port_vm *vm, uint64_t sppt, uint64_t l2gpa,
+                                uint64_t *vector);
 
 /** Walks the four-level nested tables at @p ncr3, EFER.NXE set in the host. */
 enum hw_result hw_npt_walk(struct nvirt_port_vm *vm, uint64_t ncr3, uint64_t l2gpa,

@@ -132,6 +132,38 @@ static uint32_t count_limbo(struct nvi_mmu *mmu, const struct nvi_mmu_root *root
     return count;
 }
 
+static uint32_t count_subpages(struct nvi_mmu *mmu, nvirt_hpa page, unsigned level)
+{
+    const uint64_t *table = nvirt_port_page_pointer(mmu->vm->port, page);
+    uint32_t count = 0;
+
+    for (unsigned i = 0; i < 512; i++) {
+        if (level == 1) {
+            require((table[i] & UINT64_C(0xaaaaaaaaaaaaaaaa)) == 0 || table[i] == 2, "a vector",
+                    table[i]);
+        } else if (table[i] != 0) {
+            require((table[i] & ~ADDRESS) == 1, "a link to vectors", table[i]);
+            count += 1 + count_subpages(mmu, nvirt_hpa_make(table[i] & ADDRESS), level - 1);
+        }
+    }
+    return count;
+}
+
+static void check_subpages(struct nvi_mmu *mmu, const struct nvi_mmu_root *root,
+                           struct mmu_audit *found)
+{
+    uint32_t below = 0;
+
+    require((root->subpages.value != 0) ==
+                (root->used && (root->key.role & NVI_ROLE_SUBPAGES) != 0),
+            "sub-page permissions where none are", root->key.role);
+    if (root->subpages.value != 0) {
+        below = count_subpages(mmu, root->subpages, 4);
+        found->pages += 1 + below;
+    }
+    require(root->subpage_tables == below, "tables of vectors miscounted", below);
+}
+
 void mmu_audit(struct nvi_mmu *mmu, struct mmu_audit *found)
 {
     uint32_t ordered;
@@ -142,6 +174,7 @@ void mmu_audit(struct nvi_mmu *mmu, struct mmu_audit *found)
         const struct nvi_mmu_root *root = &mmu->roots[i];
 
         found->limbo += count_limbo(mmu, root);
+        check_subpages(mmu, root, found);
         if (!root->used)
             continue;
         require(nvi_shadow_at(mmu, root->top)->table.value == root->table.value, "a top table", i);

@@ -217,6 +217,38 @@ static void vmx_ctl_mode_execute_ept(void **state)
     ACCEPTS(HAS_MODES(f); v->proc2_controls |= NVIRT_VMX_PROC2_MODE_EXECUTE);
 }
 
+#define HAS_SUBPAGES(f) ((f)->offer.proc2 |= NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32)
+#define SUBPAGES(f, v)                                                                             \
+    (HAS_SUBPAGES(f), (v)->proc_controls |= NVIRT_VMX_PROC_SECONDARY,                              \
+     (v)->proc2_controls |= NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_SUBPAGE_WRITE,                   \
+     (v)->spp_table = 0x7000)
+
+static void vmx_ctl_subpages_ept(void **state)
+{
+    (void)state;
+    ACCEPTS(SUBPAGES(f, v));
+    REFUSES(VMX_CTL_SUBPAGES_EPT, SUBPAGES(f, v); v->proc2_controls &= ~NVIRT_VMX_PROC2_EPT);
+    REFUSES(VMX_CTL_PROC2_RESERVED, SUBPAGES(f, v);
+            f->offer.proc2 &= ~(NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32));
+}
+
+static void vmx_ctl_subpages_aligned(void **state)
+{
+    (void)state;
+    REFUSES(VMX_CTL_SUBPAGES_ALIGNED, SUBPAGES(f, v); v->spp_table |= 1);
+    REFUSES(VMX_CTL_SUBPAGES_ALIGNED, SUBPAGES(f, v); v->spp_table |= 0x800);
+    ACCEPTS(SUBPAGES(f, v); v->spp_table |= 8;
+            v->proc2_controls &= ~NVIRT_VMX_PROC2_SUBPAGE_WRITE);
+}
+
+static void vmx_ctl_subpages_width(void **state)
+{
+    (void)state;
+    REFUSES(VMX_CTL_SUBPAGES_WIDTH, SUBPAGES(f, v); v->spp_table |= BEYOND);
+    REFUSES(VMX_CTL_SUBPAGES_WIDTH, SUBPAGES(f, v); v->spp_table |= NVIRT_BIT(63));
+    ACCEPTS(SUBPAGES(f, v); v->spp_table = BEYOND - 0x1000);
+}
+
 #define TPR(v, threshold)                                                                          \
     ((v)->proc_controls |= NVIRT_VMX_PROC_TPR_SHADOW, (v)->virtual_apic_addr = 0x7000,             \
      (v)->tpr_threshold = (threshold))
@@ -522,6 +554,9 @@ int main(void)
         cmocka_unit_test(vmx_ctl_pml_width),
         cmocka_unit_test(vmx_ctl_unrestricted_ept),
         cmocka_unit_test(vmx_ctl_mode_execute_ept),
+        cmocka_unit_test(vmx_ctl_subpages_ept),
+        cmocka_unit_test(vmx_ctl_subpages_aligned),
+        cmocka_unit_test(vmx_ctl_subpages_width),
         cmocka_unit_test(vmx_ctl_vmfunc_reserved),
         cmocka_unit_test(vmx_ctl_eptp_switching_ept),
         cmocka_unit_test(vmx_ctl_eptp_list),

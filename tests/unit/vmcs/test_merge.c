@@ -39,6 +39,7 @@ static void make(struct rig *r)
     r->in.vmcs01 = &r->vmcs01;
     r->in.cpu = &r->cpu;
     r->in.eptp02 = UINT64_C(0x7000 | 0x1e);
+    r->in.sppt02 = UINT64_C(0xb000);
 }
 
 static void merge(struct rig *r)
@@ -80,6 +81,9 @@ static void test_only_allowed_control_bits_reach_hardware(void **state)
     assert_int_equal(r.vmcs02.io_bitmap_a, 0);
     assert_int_equal(r.vmcs02.vpid, 0);
     assert_int_equal(r.vmcs02.eptp, 0x701e);
+    /* Sub-page permissions are looked for in nvirt's own table. */
+    assert_true((r.vmcs02.proc2_controls & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0);
+    assert_int_equal(r.vmcs02.spp_table, 0xb000);
     assert_int_equal(r.vmcs02.vmcs_link, NVIRT_VMX_NO_VMCS_LINK);
     assert_int_equal(r.vmcs02.exit_msr_load_count, 0);
 }

@@ -75,6 +75,7 @@ static void test_every_exit_reason_has_an_owner(void **state)
     }
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EPT_VIOLATION), NVI_VMX_OWNER_TABLES);
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_EPT_MISCONFIGURATION), NVI_VMX_OWNER_TABLES);
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_SPP_EVENT), NVI_VMX_OWNER_TABLES);
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_OTHER_SMI), NVI_VMX_OWNER_L0);
 }
 
