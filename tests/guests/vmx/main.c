@@ -29,6 +29,7 @@ static const struct {
     {"vmfunc", test_vmfunc, false},
     {"pml", test_pml, false},
     {"ve", test_ve, false},
+    {"spp", test_spp, false},
     {"shadow", test_shadow, false},
     {"tpr", test_tpr, false},
     {"apic", test_apic, false},

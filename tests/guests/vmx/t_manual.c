@@ -61,6 +61,7 @@ void test_manual(void)
     large_leaf_bit_12();
     test_pml_manual();
     test_ve_manual();
+    test_spp_manual();
     test_shadow_manual();
     check_group("manual");
     in_root_operation();

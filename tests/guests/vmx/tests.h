@@ -28,6 +28,8 @@ void test_ept_changes(void);  /* t_ept_changes.c */
 void test_ept_mix(void);      /* t_ept_mix.c */
 void test_ve(void);           /* t_ve.c: virtualization exceptions, */
 void test_ve_manual(void);    /* and of them what Bochs breaks: part of "manual" */
+void test_spp(void);          /* t_spp.c: sub-page write permissions, */
+void test_spp_manual(void);   /* and of those what Bochs breaks: part of "manual" */
 void test_pml(void);          /* t_pml.c: page-modification log, */
 void test_pml_manual(void);   /* and of that what Bochs breaks: part of "manual" */
 void test_shadow(void);       /* t_shadow.c: VMCS shadowing, */

@@ -88,6 +88,7 @@
 #define F_ENTRY_MSR_LOAD 0x200au
 #define F_TSC_OFFSET 0x2010u
 #define F_XSS_BITMAP 0x202cu
+#define F_SPPTP 0x2030u
 #define F_TSC_MULTIPLIER 0x2032u
 #define F_PML_ADDR 0x200eu
 #define F_VE_INFO 0x202au
@@ -257,6 +258,7 @@
 #define PROC2_XSAVES (1u << 20)
 #define PROC2_PML (1u << 17)
 #define PROC2_EPT_VE (1u << 18)
+#define PROC2_SUBPAGES (1u << 23)
 #define PROC2_TSC_SCALING (1u << 25)
 
 #define EXIT_SAVE_DEBUG (1u << 2)
@@ -319,6 +321,7 @@
 #define R_EPT_VIOLATION 48u
 #define R_EPT_MISCONFIG 49u
 #define R_PML_FULL 62u
+#define R_SPP 66u
 #define R_INVEPT 50u
 #define R_RDTSCP 51u
 #define R_PREEMPTION 52u
