@@ -9,7 +9,8 @@
  * the offset; only accessed and dirty bits of L1's memory change, and only when asked for; as long
  * as nobody else writes, a walk done twice has the same answer, and what a fault installed is what
  * the walk of L1's tables found, at the place where the host has it. Where L1 has a log of the
- * pages that become dirty, it names just those, and no flag is set while it is full.
+ * pages that become dirty, it names just those, and no flag is set while it is full. Where a page has
+ * sub-page permissions, hardware gets the vectors of L1's table, without its reserved bits.
  */
 #include "ept/ept.h"
 #include "hw_tables.h"
@@ -21,6 +22,7 @@
 
 #define TABLES UINT64_C(0x10000)
 #define TABLE_PAGES 10u
+#define SPPT12 (TABLES + 0x7000)
 #define LOG_PAGE (RAM_BYTES - 3 * 4096)
 #define ROOTS 4u
 /* A walk: 8 restarts, 5 levels, a read and an exchange each, and room for the shadow tables. */
@@ -101,6 +103,7 @@ static void make_key(struct fuzz *f, uint8_t mode)
         f->key = nvi_ept_key(TABLES | 6 | ((mode & 1u) != 0 ? 4 << 3 : 3 << 3) |
                              ((mode & 2u) != 0 ? 0x40 : 0));
         f->key.role |= (mode & 4u) != 0 ? NVI_ROLE_MODE_EXECUTE : 0;
+        f->key.role |= (mode & 128u) != 0 ? NVI_ROLE_SUBPAGES | SPPT12 : 0;
         return;
     }
     npt.cr4 = (mode & 3u) == 3 ? NVIRT_CR4_PSE
@@ -381,7 +384,90 @@ static enum nvi_ept_result reference_ept(const struct fuzz *f, uint64_t l2gpa, u
         table = entry & 0x000ffffffffff000;
     }
     *l1gpa = (entry & 0x000ffffffffff000 & ~offset) | (l2gpa & offset);
-    return (rights & access) == access ? NVI_EPT_OK : NVI_EPT_VIOLATION;
+    if ((rights & access) == access) {
+        return NVI_EPT_OK;
+    }
+    return (f->key.role & NVI_ROLE_SUBPAGES) != 0 && level == 1 && (entry >> 61 & 1) != 0 &&
+                   (rights & 3) == 1 && (access & ~rights) == 2
+               ? NVI_EPT_SUBPAGE
+               : NVI_EPT_VIOLATION;
+}
+
+/* The same of a table of sub-page permissions [SDM 3C "Determining an Access's Sub-Page Write
+ * Permission"]. */
+static enum nvi_subpage reference_subpage(const struct fuzz *f, uint64_t l2gpa, uint64_t *vector)
+{
+    uint64_t table = SPPT12, entry;
+
+    *vector = 0;
+    for (uint32_t level = 4; level > 1; level--) {
+        entry = word_at(f, table + (l2gpa >> (3 + 9 * level) & 511) * 8);
+        if ((entry & 1) == 0) {
+            return NVI_SUBPAGE_MISS;
+        }
+        if ((entry & 0xfff0000000000ffe) != 0 ||
+            (entry & 0x000fffffffffffff) >> f->ept.physical_bits != 0) {
+            return NVI_SUBPAGE_MISCONFIG;
+        }
+        table = entry & 0x000ffffffffff000;
+    }
+    *vector = word_at(f, table + (l2gpa >> 12 & 511) * 8);
+    if ((*vector & 0xaaaaaaaaaaaaaaaa) != 0) {
+        return NVI_SUBPAGE_MISCONFIG;
+    }
+    return (*vector >> (l2gpa >> 7 & 31) * 2 & 1) != 0 ? NVI_SUBPAGE_ALLOWED : NVI_SUBPAGE_DENIED;
+}
+
+/* A write that only sub-page permissions may allow came to @p fault. */
+static void check_subpage(struct fuzz *f, uint64_t l2gpa, uint64_t qualification,
+                          enum nvi_fault fault, const struct nvi_ept_verdict *verdict, bool decides)
+{
+    uint64_t vector;
+    enum nvi_subpage subpage = reference_subpage(f, l2gpa, &vector);
+
+    if ((qualification & 0x180) != 0x180) {
+        REQUIRE(fault == NVI_FAULT_REFLECT, "no write that is eligible", fault);
+    } else if (fault == NVI_FAULT_REFLECT) {
+        REQUIRE(decides || subpage == NVI_SUBPAGE_DENIED, "an allowed write refused", vector);
+    } else if (fault == NVI_FAULT_REFLECT_SUBPAGE) {
+        REQUIRE(subpage == NVI_SUBPAGE_MISS || subpage == NVI_SUBPAGE_MISCONFIG,
+                "an event where a vector is", vector);
+        REQUIRE(verdict->qualification == (subpage == NVI_SUBPAGE_MISS ? 0x800 : 0),
+                "which event", verdict->qualification);
+    }
+}
+
+/* Hardware looks for a vector: what it finds, and what becomes of it if that is none. */
+static void look_for_vector(struct fuzz *f, uint64_t l2gpa)
+{
+    struct nvi_ept_verdict verdict;
+    uint64_t start = f->port->calls[FAKE_CALL_ANY];
+    uint64_t vector, l1s;
+    enum nvi_subpage subpage;
+    enum nvi_fault fault;
+
+    if (hw_subpage_walk(f->port, f->root->subpages.value, l2gpa, &vector) <= HW_SUBPAGE_DENIED) {
+        return;
+    }
+    fault = nvi_ept_subpage_event(&f->mmu, f->root, &f->ept, nvirt_l2gpa_make(l2gpa),
+                                  f->log.address != 0 ? &f->log : NULL, &verdict);
+    bounded(f, start, 2 * WALK_WORK);
+    REQUIRE(fault == NVI_FAULT_RETRY || fault == NVI_FAULT_REFLECT_SUBPAGE ||
+                (fault == NVI_FAULT_NO_PAGE && f->disturbed),
+            "an event", fault);
+    (void)hw_subpage_walk(f->port, f->root->subpages.value, l2gpa, &vector);
+    subpage = reference_subpage(f, l2gpa, &l1s);
+    if (f->disturbed) {
+        return;
+    }
+    if (fault == NVI_FAULT_REFLECT_SUBPAGE) {
+        REQUIRE(verdict.qualification == (subpage == NVI_SUBPAGE_MISS ? 0x800 : 0) &&
+                    subpage > NVI_SUBPAGE_DENIED,
+                "another event", verdict.qualification);
+    } else if (nvi_mmu_subpage_vector(&f->mmu, f->root, nvirt_l2gpa_make(l2gpa)) != NULL) {
+        REQUIRE(vector == l1s || (subpage == NVI_SUBPAGE_MISCONFIG && vector == 2),
+                "another vector", vector);
+    }
 }
 
 /* Dirty flags that `after` has and `before` has not. */
@@ -456,11 +542,14 @@ static void fault_ept(struct fuzz *f)
     enum nvi_ept_result walked;
     enum nvi_fault fault;
     uint64_t start, l1gpa = 0;
+    uint32_t level;
+    bool decided;
 
     run_root(f, 0);
     if (f->root == NULL) {
         return;
     }
+    decided = (nvi_mmu_lookup(&f->mmu, f->root, nvirt_l2gpa_make(l2gpa), &level) >> 61 & 1) != 0;
     memset(&verdict, 0, sizeof verdict);
     look(f, before);
     start = f->port->calls[FAKE_CALL_ANY];
@@ -480,7 +569,12 @@ static void fault_ept(struct fuzz *f)
     if (!f->disturbed && (f->key.role & NVI_ROLE_DIRECT) == 0) {
         REQUIRE(walked == reference_ept(f, l2gpa, access, &l1gpa), "another walk", walked);
         REQUIRE(walked != NVI_EPT_OK || out.l1gpa.value == l1gpa, "another place", l1gpa);
-        REQUIRE((walked == NVI_EPT_VIOLATION) == (fault == NVI_FAULT_REFLECT), "violation", fault);
+        REQUIRE(walked == NVI_EPT_SUBPAGE ||
+                    (walked == NVI_EPT_VIOLATION) == (fault == NVI_FAULT_REFLECT),
+                "violation", fault);
+        if (walked == NVI_EPT_SUBPAGE) {
+            check_subpage(f, l2gpa, more, fault, &verdict, decided);
+        }
         REQUIRE((walked == NVI_EPT_MISCONFIG) == (fault == NVI_FAULT_REFLECT_MISCONFIG),
                 "misconfiguration", fault);
     }
@@ -498,6 +592,15 @@ static void fault_ept(struct fuzz *f)
                                    : hw_ept_walk(f->port, eptp, l2gpa, &page);
 
         check_installed(f, l2gpa, out.l1gpa.value, out.rights, found, &page);
+    }
+    if ((nvi_mmu_lookup(&f->mmu, f->root, nvirt_l2gpa_make(l2gpa), &level) >> 61 & 1) != 0) {
+        REQUIRE((f->key.role & NVI_ROLE_SUBPAGES) != 0, "bit 61", level);
+        REQUIRE(is_backed(f->port,
+                          nvi_mmu_lookup(&f->mmu, f->root, nvirt_l2gpa_make(l2gpa), &level) &
+                              0x000ffffffffff000,
+                          3),
+                "hardware may write what the host does not grant", l2gpa);
+        look_for_vector(f, l2gpa);
     }
 }
 
