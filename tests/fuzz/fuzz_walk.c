@@ -741,6 +741,19 @@ static uint64_t slot(const struct fuzz *f, uint64_t at, uint32_t level)
     return TABLES + (top_level(f) - level) * 4096u + (at >> (3 + 9 * level) & 511) * 8;
 }
 
+/* A vector for the page, that may have a reserved bit, and the tables that lead there. */
+static void chain_of_subpages(struct fuzz *f, uint64_t at, uint8_t vector)
+{
+    static const uint64_t below[] = { SPPT12 - 0x1000, SPPT12 + 0x2000, SPPT12 + 0x1000, SPPT12 };
+
+    for (uint32_t level = 4; level > 1; level--) {
+        fake_vm_put64(f->port, below[level - 1] + (at >> (3 + 9 * level) & 511) * 8,
+                      below[level - 2] | 1);
+    }
+    fake_vm_put64(f->port, below[0] + (at >> 12 & 511) * 8,
+                  vector * UINT64_C(0x0101010101010101) & UINT64_C(0x5555555555555557));
+}
+
 /* A chain from the top table down, so that deep levels are reached. One right may be missing in
  * each entry. */
 static void chain(struct fuzz *f)
@@ -748,8 +761,14 @@ static void chain(struct fuzz *f)
     struct input *in = &f->in;
     uint64_t at = linear[choose(in, LINEAR)];
     uint32_t level = 1 + choose(in, 3);
-    uint64_t flags = 7u | (u8(in) & 0xe0u) | (level > 1 ? 0x80u : 0u) |
+    uint8_t more = u8(in);
+    uint64_t flags = 7u | (more & 0xe0u) | (level > 1 ? 0x80u : 0u) |
                      (f->kind == EPT ? 6u << 3 : 0u);
+
+    if (f->kind == EPT && level == 1 && (more & 1u) != 0) {
+        flags ^= 2u | UINT64_C(1) << 61;
+        chain_of_subpages(f, at, more);
+    }
 
     for (uint32_t i = top_level(f); i > level; i--) {
         uint8_t missing = u8(in) % 16u;
