@@ -3,7 +3,7 @@
  * What the shadow tables cost on the machine at hand, outside of any guest: root switches, first
  * touches, refaults after INVEPT, unmapping by the host, two vCPUs at once, memory. Counts repeat
  * exactly (instructions are those of a child that is single-stepped); nanoseconds are the best of
- * several rounds. Prints a table in Markdown, then one line
+ * several rounds, and told only: who shares the machine changes them. Prints a table in Markdown, then one line
  * for each thing that must hold ("ok" or "not ok").
  */
 #define PORT_PAGES 24576u
@@ -230,23 +230,20 @@ static double switch_instructions(uint32_t count)
 static void bench_switch(void)
 {
     static const uint32_t counts[] = { 1, 4, 16, 64, 512 };
-    double ns[5], instructions[5];
+    double instructions[5];
 
     printf("| roots, run round-robin | ns per switch | instructions | flushes |\n"
            "|---|---|---|---|\n");
     for (unsigned i = 0; i < 5; i++) {
         prepare_roots(counts[i]);
-        ns[i] = switch_ns(counts[i]);
         instructions[i] = switch_instructions(counts[i]);
+        printf("| %u | %.1f | %.1f | 0 |\n", counts[i], switch_ns(counts[i]), instructions[i]);
         nvi_mmu_destroy(&vcpus[0].mmu);
-        printf("| %u | %.1f | %.1f | 0 |\n", counts[i], ns[i], instructions[i]);
     }
     printf("\n");
     for (unsigned i = 1; i < 5; i++) {
-        must(ns[i] <= ns[0] * 1.2,
-             "a switch costs what entering the same root again costs, within 20 %");
         must(instructions[i] <= instructions[0] * 1.2,
-             "it takes as many instructions as entering the same root again, within 20 %");
+             "a switch takes as many instructions as entering the same root again, within 20 %");
     }
 }
 
