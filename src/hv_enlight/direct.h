@@ -21,6 +21,13 @@ static inline bool nvi_hv_direct_is_active(const struct nvirt_hv_vp *vp)
     return vp != NULL && vp->direct.active;
 }
 
+/** Whether others are told of an L2 here; on the processor's own CPU. If not, one that is not to be told
+ *  of changes nothing. */
+static inline bool nvi_hv_direct_is_told(const struct nvirt_hv_vp *vp)
+{
+    return __atomic_load_n(&vp->direct.who, __ATOMIC_RELAXED) != 0;
+}
+
 /**
  * L1 enters an L2, which is the one that was bound last in @p tlb.
  * @param who it is; null: flushes of this one are not nvirt's.

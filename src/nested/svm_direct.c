@@ -68,7 +68,7 @@ void nvi_svm_direct_take(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page
 
 void nvi_svm_direct_enter(struct nvirt_svm_vcpu *v)
 {
-    nvi_hv_direct_enter(v->hv, &v->tlb, v->hv_direct && v->np12 ? &v->who : NULL, v->asid02);
+    nvi_hv_direct_enter(v->hv, &v->tlb, nvi_svm_is_direct(v) ? &v->who : NULL, v->asid02);
 }
 
 static struct nvirt_hv_caller describe_caller(const struct nvirt_svm_vcpu *v)

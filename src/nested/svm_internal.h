@@ -218,6 +218,7 @@ struct nvirt_svm_vcpu {
 
     struct nvirt_hv_vp *hv;      /**< Or null. */
     uint32_t hv_enlightenments;  /**< Of vmcb12, as L1 was offered them. */
+    bool hv_entered;             /**< By a VMRUN whose L2 has not been prepared yet. */
     bool hv_direct;              /**< L1 leaves flushes of this L2 to nvirt, */
     struct nvi_hv_identity who;  /**< which is this one. */
     uint64_t hv_maps_source;     /**< Which MSR map of L1's L2 runs under, bit 0: if any. */
@@ -385,7 +386,12 @@ static inline bool nvi_svm_direct_is_offered(const struct nvirt_svm_vcpu *v)
 
 /** VMRUN: whether it does, by vmcb12 at @p page and the VP assist page. */
 void nvi_svm_direct_take(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page);
-/** L1 enters an L2 whose tag is bound: says who it is, where it is such a one. */
+/** Whether the L2 that is active is such a one. */
+static inline bool nvi_svm_is_direct(const struct nvirt_svm_vcpu *v)
+{
+    return v->hv_direct && v->np12;
+}
+/** Before L2 first runs, its tag bound: says who it is, where it is such a one. */
 void nvi_svm_direct_enter(struct nvirt_svm_vcpu *v);
 /** VMMCALL of an L2 that is such a one. @return false when it is L1's, or undefined: nothing has
  *  happened then. */
@@ -397,6 +403,12 @@ static inline void nvi_svm_direct_take(struct nvirt_svm_vcpu *v, const struct nv
 {
     (void)v;
     (void)page;
+}
+
+static inline bool nvi_svm_is_direct(const struct nvirt_svm_vcpu *v)
+{
+    (void)v;
+    return false;
 }
 
 static inline void nvi_svm_direct_enter(struct nvirt_svm_vcpu *v)

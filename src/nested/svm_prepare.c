@@ -53,12 +53,13 @@ NVIRT_COLD static void ask(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu,
     }
 }
 
-/* The entry of @p level, a constant of the caller's, is made if it needs no flush. */
+/* The entry of @p level, a constant of the caller's, is made if it needs no flush; nothing waits in
+ * Hyper-V's queue. */
 static inline bool enter_settled(struct nvirt_svm_vcpu *v, uint32_t level, uint32_t root)
 {
     const struct nvirt_tlb_entry entry = { .level = level, .cpu = v->cpu_number, .root = root };
 
-    return !nvi_hv_waits(v->hv, level) && nvirt_tlb_enter_settled(&v->tlb, &entry);
+    return nvirt_tlb_enter_settled(&v->tlb, &entry);
 }
 
 void nvi_svm_flushes_done(struct nvirt_svm_vcpu *v)
@@ -158,15 +159,28 @@ NVIRT_NOINLINE static enum nvirt_status enter_l2(struct nvirt_svm_vcpu *v,
         v->bus_locks = v->vmcb02->bus_lock_count;
     }
     nvirt_vmcb_set_n_cr3(v->vmcb02, v->root->table.value);
-    if (!enter_settled(v, 2, number)) {
+    if (nvi_hv_waits(v->hv, 2) || !enter_settled(v, 2, number)) {
         ask(v, cpu, number);
     }
     return NVIRT_OK;
 }
 
-static enum nvirt_status prepare_l2(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu, bool quiet)
+/* @return true when no flush waits in the queue of this L2. */
+NVIRT_NOINLINE static bool take_hyperv(struct nvirt_svm_vcpu *v)
 {
     nvi_hv_take_nested(v->hv, &v->mmu);
+    if (v->hv_entered && nvi_svm_direct_is_offered(v)) {
+        nvi_svm_direct_enter(v);
+    }
+    v->hv_entered = false;
+    return !nvi_hv_waits(v->hv, 2);
+}
+
+static enum nvirt_status prepare_l2(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu, bool quiet)
+{
+    if (v->hv != NULL && !take_hyperv(v)) {
+        quiet = false;
+    }
     if (quiet && is_settled(v, v->pins_sequence)) {
         revalidate(v);
         if (!v->root->stale && enter_settled(v, 2, (uint32_t)(v->root - v->mmu.roots))) {
@@ -180,7 +194,7 @@ static enum nvirt_status prepare_l2(struct nvirt_svm_vcpu *v, struct nvirt_port_
 
 static void prepare_l1(struct nvirt_svm_vcpu *v, struct nvirt_port_cpu *cpu)
 {
-    if (!enter_settled(v, 1, 0)) {
+    if (nvi_hv_waits(v->hv, 1) || !enter_settled(v, 1, 0)) {
         ask(v, cpu, 0);
     }
     /* The host writes vmcb01 too; no cache of it is trusted. */

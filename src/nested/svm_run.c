@@ -174,6 +174,7 @@ struct nvi_svm_merge_in nvi_svm_merge_input(const struct nvirt_svm_vcpu *v, uint
 static void take_enlightenments(struct nvirt_svm_vcpu *v, const struct nvirt_vmcb *page, bool kept,
                                 uint32_t clean)
 {
+    v->hv_entered = true;
     v->hv_enlightenments = nvi_hv_vmcb_enlightenments(v->hv, page);
     v->hv_maps_clean = kept && (v->hv_enlightenments & NVI_HV_VMCB_MSR_BITMAP) != 0 &&
                        (clean & NVI_HV_VMCB_CLEAN) != 0;
@@ -398,9 +399,6 @@ void nvi_svm_enter(struct nvirt_svm_vcpu *v, uint32_t fresh)
     v->l1_if = (v->vmcb01->rflags & NVIRT_RFLAGS_IF) != 0;
     find_tables(v, fresh);
     bind_tag(v);
-    if (nvi_svm_direct_is_offered(v)) {
-        nvi_svm_direct_enter(v);
-    }
     merge(v, fresh);
     v->vmcb12_kept = true;
     v->gif = true;

@@ -152,7 +152,7 @@ static void save_events(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out
 /* Of an L2 that is active, and whose flushes are nvirt's: any other is asked for it at its VMRUN. */
 static void save_who(const struct nvirt_svm_vcpu *v, struct nvi_rows_out *out)
 {
-    bool direct = v->level == 2 && nvi_svm_direct_is_offered(v) && v->hv->direct.active;
+    bool direct = v->level == 2 && nvi_svm_is_direct(v);
 
     put_item(out, NVIRT_STATE_SVM_DIRECT, direct);
     put_item(out, NVIRT_STATE_SVM_DIRECT_VM, direct ? v->who.vm : 0);
@@ -549,6 +549,7 @@ enum nvirt_status nvirt_svm_restore(struct nvirt_svm_vcpu *v, const void *buffer
     v->tsc_ratio12 = ITEM(&items, TSC_RATIO);
     v->vmcb12_address = nvirt_l1gpa_make(ITEM(&items, VMCB12));
     v->hv_direct = ITEM(&items, DIRECT) != 0;
+    v->hv_entered = true;
     v->who.vm = ITEM(&items, DIRECT_VM);
     v->who.vp = (uint32_t)ITEM(&items, DIRECT_VP);
     v->who.assist_page = ITEM(&items, DIRECT_ASSIST);

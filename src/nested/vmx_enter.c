@@ -258,7 +258,7 @@ void nvi_vmx_bind_tag(struct nvirt_vmx_vcpu *v)
 {
     v->vpid12_enabled = (nvi_vmx_proc2(&v->vmcs12) & NVIRT_VMX_PROC2_VPID) != 0;
     v->vpid02 = nvirt_tlb_vmx_enter_l2(&v->tlb, v->vpid12_enabled, (uint16_t)v->vmcs12.vpid);
-    if (nvi_vmx_direct_is_offered(v)) {
+    if (nvi_vmx_direct_is_offered(v) && (v->evmcs_direct || nvi_hv_direct_is_told(v->hv))) {
         nvi_vmx_direct_enter(v);
     }
 }

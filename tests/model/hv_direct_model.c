@@ -7,9 +7,9 @@
  * The caller changes a word of its guest's page tables, looks which L2 the other processor tells of,
  * puts "all" into its queue where that is one that is meant, and kicks it if it is in its guest. The
  * other processor makes three visits to L2s, each under one of two tags: the L2 that is meant, with
- * the enlightenment or without, or another one. In a visit it says who is here, enters its guest,
- * does the flushes that are due by then, and reads the word, which stays cached under the tag until
- * a flush of that.
+ * the enlightenment or without, or another one. In a visit it says who is here and announces that it
+ * enters its guest (VMX), or the other way round (SVM), does the flushes that are due by then, and
+ * reads the word, which stays cached under the tag until a flush of that.
  *
  * Once the call has returned, and a kick was followed, no visit of the L2 that is meant uses the old
  * word; nor does one without the enlightenment, where the word was cached in one with it. In a visit
@@ -63,6 +63,7 @@ struct visit {
     uint32_t tag;
 };
 static struct visit visits[VISITS];
+static bool tells_late;
 
 void nvirt_tlb_request_tag(struct nvirt_tlb *tlb, uint32_t tag02)
 {
@@ -167,8 +168,13 @@ static void enter(struct memory *memory, const struct visit *visit)
                                         : visit->who == OTHER_VM ? &others[1]
                                                                  : NULL;
 
-    nvi_hv_direct_enter(&memory->vp, NULL, who, visit->tag);
+    if (!tells_late) {
+        nvi_hv_direct_enter(&memory->vp, NULL, who, visit->tag);
+    }
     (void)NVI_EXCHANGE(&memory->in_guest, 1, __ATOMIC_SEQ_CST);
+    if (tells_late) {
+        nvi_hv_direct_enter(&memory->vp, NULL, who, visit->tag);
+    }
     if (first_time()) {
         memory->returned |= memory->kicked;
     }
@@ -254,6 +260,8 @@ static uint32_t histories;
 static const char *run(uint32_t number)
 {
     memset(&now, 0, sizeof(now));
+    tells_late = number % 2 != 0;
+    number /= 2;
     for (uint32_t i = 0; i < VISITS; i++, number /= WHO_KINDS * TAGS) {
         visits[i] = (struct visit){ (enum who)(number % WHO_KINDS),
                                     number / WHO_KINDS % TAGS };
@@ -271,7 +279,7 @@ static const char *run(uint32_t number)
 /* With an argument: ends at the first fault, as one is expected. */
 int main(int argc, char **argv)
 {
-    uint32_t failed = 0, all = 1;
+    uint32_t failed = 0, all = 2;
 
     (void)argv;
     for (uint32_t i = 0; i < VISITS; i++) {
@@ -285,7 +293,8 @@ int main(int argc, char **argv)
             for (uint32_t k = 0; k < VISITS; k++) {
                 printf("%s under tag %u, ", names[visits[k].who], (unsigned)visits[k].tag);
             }
-            printf("%llu states: %s\n", (unsigned long long)states, fault);
+            printf("%s%llu states: %s\n", tells_late ? "told late, " : "",
+                   (unsigned long long)states, fault);
         }
     }
     printf("%u histories of three visits, %llu states\n", (unsigned)histories,

@@ -411,8 +411,8 @@ static void who_l2_is_is_read_at_each_vmrun(void **state)
     step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
     vmcb.clean = 0xffffffff;
     enter(w, &vmcb);
-    assert_int_equal((uint32_t)p.vp[0].direct.who, 9);
     flush_space(w, 1);
+    assert_int_equal((uint32_t)p.vp[0].direct.who, 9);
     assert_int_equal(p.vp[0].direct.fifo.waits, 0);
     flush_space(w, 1 << 9);
     assert_int_equal(p.vp[0].direct.fifo.waits, NVIRT_HV_WAITS_ALL);
@@ -498,8 +498,8 @@ static void an_l2_that_is_moved_stays_who_it_is(void **state)
     assert_int_equal(nvirt_svm_save(w->v, again.data, sizeof again.data, &again.bytes), NVIRT_OK);
     assert_int_equal(blob.bytes, again.bytes);
     assert_memory_equal(blob.data, again.data, blob.bytes);
-    assert_int_equal((uint32_t)p.vp[0].direct.who, 3);
     flush_space(w, 1 << 3);
+    assert_int_equal((uint32_t)p.vp[0].direct.who, 3);
     assert_int_equal(nvirt_svm_level(w->v), 2);
     assert_int_equal(p.vp[0].direct.fifo.waits, NVIRT_HV_WAITS_ALL);
 }
