@@ -337,6 +337,7 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
     struct nvi_vmx_live live;
     uint64_t cr0;
     uint64_t cr4;
+    bool stored;
 
     nvi_vmx_forced_exit_done(v);
     fetch_l2_state(v);
@@ -354,14 +355,15 @@ void nvi_vmx_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_info *inf
     v->vmcs12.guest_cr4 = cr4;
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     nvi_vmx_note_exit_key(v);
-    if (stores_msrs(v) &&
-        nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr, v->vmcs12.exit_msr_store_count,
-                               vmcs02) != 0) {
-        nvi_vmx_abort(v, NVIRT_VMX_ABORT_SAVE_MSR);
-        return;
-    }
+    stored = !stores_msrs(v) ||
+             nvi_vmx_msr_list_store(v, v->vmcs12.exit_msr_store_addr,
+                                    v->vmcs12.exit_msr_store_count, vmcs02) == 0;
     if (v->vmx.enlightened != NVI_NO_VMCS) {
         nvi_evmcs_store_exit(v);
+    }
+    if (!stored) {
+        nvi_vmx_abort(v, NVIRT_VMX_ABORT_SAVE_MSR);
+        return;
     }
     live = nvi_vmx_live_at_exit(vmcs02, &v->vmcs12, info);
     live.cr0 = cr0;

@@ -652,6 +652,26 @@ static void an_abort_is_told_in_the_page(void **state)
     assert_int_equal(fake_vm_get64(w->port, EVMCS) >> 32, NVIRT_VMX_ABORT_LOAD_MSR);
 }
 
+/* [SDM 3C "VMX Aborts"]: the exit was recorded and L2's state saved before the MSRs are stored. */
+static void an_abort_while_msrs_are_stored_leaves_the_exit_in_the_page(void **state)
+{
+    struct world *w = *state;
+
+    vmxon(w);
+    evmcs_enlighten(w, EVMCS);
+    evmcs_put(w, EVMCS, NVIRT_VMCS_EXIT_MSR_STORE_ADDR, MSR_LIST);
+    evmcs_put(w, EVMCS, NVIRT_VMCS_EXIT_MSR_STORE_COUNT, 1);
+    fake_vm_put64(w->port, MSR_LIST, 0x802); /* An x2APIC MSR is not to be stored so. */
+    evmcs_launch(w);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L1_SHUTDOWN);
+    assert_int_equal(fake_vm_get64(w->port, EVMCS) >> 32, NVIRT_VMX_ABORT_SAVE_MSR);
+    assert_int_equal(evmcs_get(w, EVMCS, NVIRT_VMCS_EXIT_REASON), NVIRT_VMX_EXIT_CPUID);
+    assert_int_equal(evmcs_get(w, EVMCS, NVIRT_VMCS_GUEST_RIP),
+                     w->v->vmcs12.field[NVIRT_VMCS_GUEST_RIP]);
+}
+
 /* ---- hostile memory ---- */
 
 /* The page changes behind every read: an entry reads each field once, and checks what it uses. */
@@ -746,6 +766,7 @@ int main(void)
         TEST_EVMCS(an_exit_writes_nothing_else),
         TEST_EVMCS(an_exit_takes_the_injected_event_back),
         TEST_EVMCS(an_abort_is_told_in_the_page),
+        TEST_EVMCS(an_abort_while_msrs_are_stored_leaves_the_exit_in_the_page),
         TEST_EVMCS(each_field_is_read_once),
         TEST_EVMCS(what_it_has_no_field_for_is_not_offered),
         TEST_EVMCS(a_control_that_is_not_offered_fails_the_entry),
