@@ -471,8 +471,8 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_skip(struct nvirt_vmx_vcpu *vcpu,
  * To be called between the exit (reason 18, level 1) and the next prepare.
  * @param vcpu the vCPU.
  * @param cpu context of this CPU.
- * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 is active; between prepare and exit; not a
- *         vCPU; bound to another CPU); NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_STATE (L2 is active; the exit was another; between
+ *         prepare and exit; not a vCPU; bound to another CPU); NVIRT_ERR_HARDWARE (VMREAD or VMPTRLD).
  *
  * Needs VMX operation.
  */

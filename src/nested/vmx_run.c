@@ -719,6 +719,9 @@ enum nvirt_status nvirt_vmx_vmcall_refuse(struct nvirt_vmx_vcpu *vcpu, struct nv
         return NVIRT_ERR_STATE;
     }
     bind(vcpu);
+    if ((NVI_GET01(vcpu, EXIT_REASON) & NVIRT_BITS(31, 0)) != NVIRT_VMX_EXIT_VMCALL) {
+        return vcpu->error != NVIRT_OK ? vcpu->error : NVIRT_ERR_STATE;
+    }
     nvi_vmx_vmcall_in_root(vcpu);
     return vcpu->error;
 }

@@ -348,6 +348,18 @@ static void vmcall_of_l1_is_the_hosts_or_refused_as_the_manual_says(void **state
     assert_int_equal(nvirt_vmx_vmcall_refuse(NULL, &w->cpu), NVIRT_ERR_NULL);
 }
 
+/* An L1 that halted executes nothing: an exception would make its next entry fail. */
+static void only_a_vmcall_is_refused_as_one(void **state)
+{
+    struct world *w = *state;
+
+    exit_with(w, NVIRT_VMX_EXIT_HLT, 0, 0);
+    assert_int_equal(nvirt_vmx_vmcall_refuse(w->v, &w->cpu), NVIRT_ERR_STATE);
+    prepare(w);
+    assert_true(HW(w, ENTRY_INTERRUPTION) == 0);
+    w->v->prepared = true;
+}
+
 /* ---- CPUs ---- */
 
 static void another_cpu_needs_leave_cpu_first(void **state)
@@ -596,6 +608,7 @@ int main(void)
         TEST(unchanged_fields_are_not_written_again),
         TEST(an_entry_failure_of_vmcs01_is_the_hosts),
         TEST(vmcall_of_l1_is_the_hosts_or_refused_as_the_manual_says),
+        TEST(only_a_vmcall_is_refused_as_one),
         TEST(another_cpu_needs_leave_cpu_first),
         TEST(a_forgotten_current_vmcs_is_loaded_again),
         TEST(a_requested_flush_is_due_when_its_level_runs),
