@@ -310,7 +310,7 @@ struct nvirt_vmx_vcpu {
     struct nvirt_vm *vm;
     struct nvirt_port_vm *port;
     struct nvirt_port_cpu *cpu;  /**< Of the call under way. */
-    struct nvirt_port_cpu *home; /**< Where VMCSs may be active; null for nowhere. */
+    struct nvirt_port_cpu *home; /**< Where VMCSs may be active; null: nowhere. */
     const uint8_t *msr_bitmap01;
     struct nvirt_vmx_caps caps;
     struct nvirt_vmx_caps offer;
