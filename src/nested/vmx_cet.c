@@ -69,9 +69,20 @@ void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v)
 #undef X
 }
 
-void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v)
+bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v)
 {
-#define X(NAME, member, host) nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, v->vmcs12.host);
+    nvi_vmx_cet_fetch_l1(v);
+    nvi_vmx_cet_settle(v);
+    return v->error == NVIRT_OK;
+}
+
+void nvi_vmx_cet_leave(struct nvirt_vmx_vcpu *v)
+{
+    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02]->image;
+    bool loads = exit_loads(v);
+
+#define X(NAME, member, host)                                                                      \
+    nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, loads ? v->vmcs12.host : vmcs02->member);
     NVI_CET_FIELDS(X)
 #undef X
 }

@@ -227,6 +227,15 @@ static bool is_software(uint8_t vector)
     return vector == NVIRT_VECTOR_BP || vector == NVIRT_VECTOR_OF;
 }
 
+/* What the exit told that made the host hand the event over. Where none did, as after a restore of a
+ * state that says so, the length of the instruction itself: hardware may refuse an entry with 0. */
+static uint64_t software_length(struct nvirt_vmx_vcpu *v)
+{
+    uint64_t length = NVI_GET(v, EXIT_INSN_LENGTH);
+
+    return length != 0 && length <= NVI_VMX_INSN_LENGTH_MAX ? length : 1;
+}
+
 static uint64_t exception_word(const struct nvi_exception *exception)
 {
     return event_word(is_software(exception->vector) ? NVIRT_VMX_INTR_TYPE_SOFTWARE_EXCEPTION
@@ -252,7 +261,7 @@ static void inject_exception(struct nvirt_vmx_vcpu *v, const struct nvi_exceptio
         NVI_SET(v, ENTRY_ERROR_CODE, exception->error_code);
     }
     if (is_software(exception->vector)) {
-        NVI_SET(v, ENTRY_INSN_LENGTH, NVI_GET(v, EXIT_INSN_LENGTH));
+        NVI_SET(v, ENTRY_INSN_LENGTH, software_length(v));
     }
     set_pushed_flags(v, exception->vector);
     if (exception->vector == NVIRT_VECTOR_PF) {
@@ -301,7 +310,7 @@ static void exit_for_exception(struct nvirt_vmx_vcpu *v, const struct nvi_except
     info.qualification = exception->address;
     take_slot(v, &info);
     if (is_software(exception->vector)) {
-        info.insn_length = (uint32_t)NVI_GET02(v, EXIT_INSN_LENGTH);
+        info.insn_length = (uint32_t)software_length(v);
     }
     set_pushed_flags(v, exception->vector);
     nvi_vmx_leave(v, &info);

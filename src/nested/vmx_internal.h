@@ -262,10 +262,17 @@ void nvi_vmx_cet_fetch_l1(struct nvirt_vmx_vcpu *v);
 void nvi_vmx_cet_fetch_l2(struct nvirt_vmx_vcpu *v);
 /** and vmcs12's, if an entry replaces it in vmcs02. */
 void nvi_vmx_cet_settle(struct nvirt_vmx_vcpu *v);
+/** L1 has CET, and an entry leaves its state to L2. */
+static inline bool nvi_vmx_leaves_cet_to_l2(const struct nvirt_vmx_vcpu *v)
+{
+    return v->cet && (v->vmcs12.entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) == 0;
+}
+/** Reads all that nvi_vmx_cet_place() moves. @return false when a VMREAD failed, which is recorded. */
+bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v);
 /** Gives vmcs02 what an entry gives L2. */
 void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v);
-/** Gives vmcs01 what an exit that loads it gives L1. */
-void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v);
+/** Gives vmcs01 what an exit gives L1: vmcs12's host state, or else L2's, which is fetched already. */
+void nvi_vmx_cet_leave(struct nvirt_vmx_vcpu *v);
 /** What the image of vmcs01 has of it, before and after an exit loads it there. */
 void nvi_vmx_cet_remember(const struct nvirt_vmcs *image, struct nvi_cet *before);
 void nvi_vmx_cet_loaded(struct nvirt_vmx_vcpu *v, const struct nvi_cet *before);

@@ -11,7 +11,6 @@
 #define EXCEPTION_HAS_ERROR NVIRT_BIT(9)
 #define EXCEPTION_ERROR_SHIFT 32u
 #define VECTOR NVIRT_BITS(7, 0)
-#define LONGEST_INSTRUCTION 15u
 
 /** Values of the item rows. */
 struct items {
@@ -68,7 +67,7 @@ static uint64_t insn_length(struct nvirt_vmx_vcpu *v, enum nvi_which which)
 {
     uint64_t length = nvi_hw_get(v, which, NVIRT_VMCS_EXIT_INSN_LENGTH);
 
-    return length <= LONGEST_INSTRUCTION ? length : 0;
+    return length <= NVI_VMX_INSN_LENGTH_MAX ? length : 0;
 }
 
 static uint64_t interrupt_word(const struct nvi_pending *pending)
@@ -309,8 +308,8 @@ static bool items_are_valid(const struct nvirt_vmx_vcpu *v, const struct items *
     return flags_are_valid(items) && operation_is_valid(v, items) && level_is_valid(items) &&
            shadow_is_valid(v, items) && enlightened_is_valid(v, items) &&
            direct_is_valid(v, items) &&
-           ITEM(items, L1_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
-           ITEM(items, L2_INSN_LENGTH) <= LONGEST_INSTRUCTION &&
+           ITEM(items, L1_INSN_LENGTH) <= NVI_VMX_INSN_LENGTH_MAX &&
+           ITEM(items, L2_INSN_LENGTH) <= NVI_VMX_INSN_LENGTH_MAX &&
            interrupt_is_valid(ITEM(items, INTERRUPT)) && exception_is_valid(v, items) &&
            interrupt_is_valid(ITEM(items, SIPI)) &&
            (ITEM(items, SIPI) == 0 || ITEM(items, LEVEL) == 2);

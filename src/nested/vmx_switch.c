@@ -40,11 +40,12 @@ static bool is_within(uint64_t value, uint64_t needed, uint64_t allowed)
     return (value & needed) == needed && (value & ~allowed) == 0;
 }
 
-/* Each level's CET state is its own then: an entry finds L2's in vmcs02. */
-static bool loads_cet(const struct nvirt_vmcs *vmcs12)
+/* Each level has CET state of its own, which an entry finds in vmcs02, or the two have one, which
+ * moves: as it is with a hypervisor that knows CET, and with one that does not. */
+static bool loads_cet_alike(const struct nvirt_vmcs *vmcs12)
 {
-    return (vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0 &&
-           (vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0;
+    return ((vmcs12->entry_controls & NVIRT_VMX_ENTRY_CTL_LOAD_CET) != 0) ==
+           ((vmcs12->exit_controls & NVIRT_VMX_EXIT_CTL_LOAD_CET) != 0);
 }
 
 /* Neither L1 nor the host wants anything done between L1 and L2 but the switch. */
@@ -61,7 +62,7 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
            vmcs12->entry_msr_load_count == 0 && vmcs12->vmcs_link == NVIRT_VMX_NO_VMCS_LINK &&
            v->host_cr0 == 0 && v->host_cr4 == 0 && !nvi_vmx_l0_has_timer(v) &&
            !nvi_vmx_l0_has_counters(v) && nvi_field_has_all(&v->changes[NVI_02], &v->flow) &&
-           !nvi_vmx_switches_msrs(v) && (!v->cet || loads_cet(vmcs12)) &&
+           !nvi_vmx_switches_msrs(v) && (!v->cet || loads_cet_alike(vmcs12)) &&
            /* Its next entry may be about another VMCS, which only its memory tells. */
            (!nvi_evmcs_is_offered(v) || v->vmx.enlightened != NVI_NO_VMCS);
 }
@@ -202,12 +203,25 @@ NVIRT_ALWAYS_INLINE static inline bool is_plain_entry(struct nvirt_vmx_vcpu *v)
     return v->error == NVIRT_OK && (v->now->changed & ~NVI_GROUP(FLOW)) == 0 && is_l1_known(v) &&
            may_resume(v) && (v->vmcs12.entry_interruption & NVIRT_VMX_INTR_VALID) == 0 &&
            nvi_vmx_flow_is_plain(&v->vmcs12) && is_l2_known(v) && is_as_placed(v, memo) &&
-           nvi_mmu_root_again(&v->mmu, memo->root, &memo->key, memo->serial);
+           nvi_mmu_root_again(&v->mmu, memo->root, &memo->key, memo->serial) &&
+           (!nvi_vmx_leaves_cet_to_l2(v) || nvi_vmx_cet_gather(v));
+}
+
+/* Of L1's, while vmcs01 is current. */
+static inline void fetch_l1(struct nvirt_vmx_vcpu *v)
+{
+    nvi_hw_fetch_for_entry(v);
+    if (nvi_vmx_leaves_cet_to_l2(v)) {
+        nvi_vmx_cet_fetch(v, NVI_01);
+    }
 }
 
 NVIRT_ALWAYS_INLINE static inline void enter_plainly(struct nvirt_vmx_vcpu *v)
 {
     place_flow(v);
+    if (nvi_vmx_leaves_cet_to_l2(v)) {
+        nvi_vmx_cet_place(v);
+    }
     v->now->changed = 0;
     v->level = 2;
     v->entry_pending = true;
@@ -220,7 +234,7 @@ bool nvi_vmx_resume_plainly(struct nvirt_vmx_vcpu *v)
     if (!nothing_else_changed(v, v->now->memo.known)) {
         return false;
     }
-    nvi_hw_fetch_for_entry(v);
+    fetch_l1(v);
     nvi_shadow_collect(v);
     /* What L1 wrote without an exit may be more than that. */
     if (!is_plain_entry(v)) {
@@ -243,7 +257,7 @@ bool nvi_vmx_resume_enlightened(struct nvirt_vmx_vcpu *v)
         !nothing_else_changed(v, v->now->memo.known_enlightened)) {
         return false;
     }
-    nvi_hw_fetch_for_entry(v);
+    fetch_l1(v);
     choice = nvi_evmcs_begin(v, false);
     if (choice != NVI_EVMCS_CURRENT || !nothing_else_changed(v, v->now->memo.known_enlightened) ||
         !is_plain_entry(v)) {
@@ -352,7 +366,7 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     note_lazy(v);
     if (v->cet) {
-        nvi_vmx_cet_load_host(v);
+        nvi_vmx_cet_leave(v);
     }
     v->now->key = nvi_vmx_key_of(&v->vmcs12, v->now->exit_memo.key);
     nvi_vmx_abandon_l2(v);
@@ -371,6 +385,9 @@ bool nvi_vmx_leave_plainly(struct nvirt_vmx_vcpu *v, const struct nvi_vmx_exit_i
         return false;
     }
     nvi_hw_fetch_flow(v);
+    if (v->cet) {
+        nvi_vmx_cet_fetch_l2(v);
+    }
     if (v->error != NVIRT_OK || !leaves_plainly(&v->now->hw.image, &v->vmcs12, memo) ||
         !is_kept(v, memo)) {
         return false;
@@ -441,7 +458,10 @@ enum nvi_plain_exit nvi_vmx_exit_plainly(struct nvirt_vmx_vcpu *v, struct nvirt_
         return NVI_EXIT_UNKNOWN;
     }
     note_exit_of_l2(v, hw, reason);
-    if (!leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||
+    if (v->cet) {
+        nvi_vmx_cet_fetch_l2(v);
+    }
+    if (v->error != NVIRT_OK || !leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||
         !is_kept(v, &v->now->exit_memo)) {
         return NVI_EXIT_NOTED;
     }

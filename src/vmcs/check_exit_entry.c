@@ -12,7 +12,6 @@
     (NVIRT_BIT(NVIRT_VECTOR_DF) | NVIRT_BIT(NVIRT_VECTOR_TS) | NVIRT_BIT(NVIRT_VECTOR_NP) |        \
      NVIRT_BIT(NVIRT_VECTOR_SS) | NVIRT_BIT(NVIRT_VECTOR_GP) | NVIRT_BIT(NVIRT_VECTOR_PF) |        \
      NVIRT_BIT(NVIRT_VECTOR_AC))
-#define INSN_LENGTH_MAX 15u
 
 /* ---- MSR lists: three rules each, once per list ---- */
 
@@ -123,7 +122,7 @@ static enum nvi_vmx_rule event(const struct nvi_vmx_check_in *in)
     NVIRT_RULE(VMX_CTL_EVENT_RESERVED, (v12->entry_interruption & NVIRT_VMX_INTR_RESERVED) == 0);
     NVIRT_RULE(VMX_CTL_EVENT_ERROR_CODE_HIGH,
                !has_code || (v12->entry_error_code & NVIRT_BITS(31, 16)) == 0);
-    NVIRT_RULE(VMX_CTL_EVENT_LENGTH, !software || v12->entry_insn_length <= INSN_LENGTH_MAX);
+    NVIRT_RULE(VMX_CTL_EVENT_LENGTH, !software || v12->entry_insn_length <= NVI_VMX_INSN_LENGTH_MAX);
     NVIRT_RULE(VMX_CTL_EVENT_LENGTH_ZERO,
                !software || v12->entry_insn_length != 0 ||
                    (in->offer->misc & NVIRT_VMX_MISC_ZERO_LENGTH) != 0);

@@ -10,6 +10,9 @@
 #include <nvirt/vmcs.h>
 #include <nvirt/x86.h>
 
+/** Bytes of the longest instruction. */
+#define NVI_VMX_INSN_LENGTH_MAX 15u
+
 enum nvi_vmx_rule {
     NVI_VMX_RULE_NONE = 0, /**< Every rule holds. */
 #define NVI_VMX_RULE(name, manual, section, text) NVI_RULE_##name,

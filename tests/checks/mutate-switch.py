@@ -53,8 +53,6 @@ REASONS = [
         "nvi_vmx_resume_enlightened: !nothing_else_changed(v, v->now->memo.known_enlightened)"]),
     ("none is current then, and so none launched", [
         "nvi_vmx_resume_enlightened: choice != NVI_EVMCS_CURRENT"]),
-    ("only costs: the general way of an L1 with CET comes to the same", [
-        "has_plain_controls: loads_cet(vmcs12)"]),
     ("only costs: what is noted then is not looked at", [
         "nvi_vmx_note_entry: !known"]),
     ("vmcs12 has it from vmcs02 by the exit, or VMWRITE marked its group: the row of the one "

@@ -3,7 +3,7 @@
  * CET state of L1 and L2: IA32_S_CET, SSP and IA32_INTERRUPT_SSP_TABLE_ADDR in the guest fields of
  * vmcs01 and vmcs02, moved at each nested transition as vmcs12 says.
  */
-#include "vmx_world.h"
+#include "vmx_ways.h"
 
 #include "nested/vmx_evmcs.h"
 
@@ -275,6 +275,49 @@ static void without_the_control_l1_goes_on_with_l2s(void **state)
         runs_to_cpuid(w, &now);
         assert_runs_with(w, 1, &now);
         resume(w);
+    }
+}
+
+/* ---- the short ways of vmx_switch.c ---- */
+
+/* The level that runs leaves for @p reason, its CET state being @p cet by then. */
+static void switches(struct world *w, uint32_t reason, const struct cet *cet, bool plain)
+{
+    const struct fake_set of_cet[] = { { S_CET, cet->s_cet }, { SSP, cet->ssp },
+                                       { TABLE, cet->table } };
+
+    leave(w, reason, of_cet, 3, plain);
+}
+
+/* A hypervisor that loads the state both ways, and one that does not know it and loads it neither way,
+ * switch the short way; each entry and exit of theirs moves what it moves the general way. */
+static void an_l1_that_loads_alike_switches_the_short_way(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t i = 0; i < 8; i++) {
+        bool plain = (i & 1) != 0;
+        bool entry = (i & 2) != 0;
+        bool exit = (i & 4) != 0;
+
+        ready_with(w, entry ? ENTRY_CET : 0, exit ? EXIT_CET : 0);
+        leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, plain);
+        for (uint32_t n = 0; n < 5; n++) {
+            const struct cet l2 = { 0x804, 0x9000 + 8 * n, 0xa000 + 8 * n };
+            const struct cet l1 = { n < 4 ? 0x3 : 0x1, 0x5000 + 8 * n, n < 3 ? 0x6000 : 0x6100 };
+
+            switches(w, NVIRT_VMX_EXIT_CPUID, &l2, plain);
+            assert_true(w->v->switched == (plain && entry == exit && n > 0));
+            if (n == 3)
+                assert_read12(w, &l2);
+            assert_runs_with(w, 1, exit ? &of_vmcs12s_host : &l2);
+            switches(w, NVIRT_VMX_EXIT_VMRESUME, &l1, plain);
+            assert_true(w->v->switched == (plain && entry == exit));
+            assert_runs_with(w, 2, entry ? &l2 : &l1);
+        }
+        switches(w, NVIRT_VMX_EXIT_HLT, &of_l2, plain);
+        assert_read12(w, &of_l2);
+        l1_insn(w, NVIRT_VMX_EXIT_VMXOFF, 0);
     }
 }
 
@@ -657,8 +700,9 @@ static uint64_t reads_and_writes(const struct world *w)
     return stats->vmreads + stats->vmwrites;
 }
 
-/* VMREADs and VMWRITEs of a round trip, in the long run. */
-static uint64_t round_trip(struct world *w, uint64_t entry, uint64_t exit)
+/* VMREADs and VMWRITEs of a round trip, in the long run; L1 leaves with @p l1 and L2 with @p l2. */
+static uint64_t round_trip(struct world *w, uint64_t entry, uint64_t exit, const struct cet *l1,
+                           const struct cet *l2)
 {
     uint64_t cost = 0;
 
@@ -667,18 +711,19 @@ static uint64_t round_trip(struct world *w, uint64_t entry, uint64_t exit)
     for (uint32_t n = 0; n < 4; n++) {
         uint64_t before = reads_and_writes(w);
 
-        runs_to_cpuid(w, &of_l2);
-        runs_to_cpuid(w, &of_l1);
+        runs_to_cpuid(w, l2);
+        runs_to_cpuid(w, l1);
         resume(w);
         cost = reads_and_writes(w) - before;
     }
-    runs_to_cpuid(w, &of_l2);
+    runs_to_cpuid(w, l2);
     l1_insn(w, NVIRT_VMX_EXIT_VMXOFF, 0);
     return cost;
 }
 
-/* Where vmcs12 loads it both ways, L1's three are written, and that is all. */
-static void loads_cost_a_round_trip_three_writes(void **state)
+/* Where vmcs12 loads it both ways, L1's three are written, and that is all; where it loads it neither
+ * way, both levels' are read, and written as far as they differ. */
+static void a_round_trip_costs_what_has_to_move(void **state)
 {
     struct world *w = *state;
     struct world *plain;
@@ -687,10 +732,11 @@ static void loads_cost_a_round_trip_three_writes(void **state)
 
     assert_int_equal(setup(&other), 0);
     plain = other;
-    without = round_trip(plain, 0, 0);
+    without = round_trip(plain, 0, 0, &of_l1, &of_l2);
     assert_int_equal(teardown(&other), 0);
-    assert_int_equal(round_trip(w, ENTRY_CET, EXIT_CET), without + 3);
-    assert_true(round_trip(w, 0, 0) > without + 3);
+    assert_int_equal(round_trip(w, ENTRY_CET, EXIT_CET, &of_l1, &of_l2), without + 3);
+    assert_int_equal(round_trip(w, 0, 0, &of_l1, &of_l1), without + 6);
+    assert_int_equal(round_trip(w, 0, 0, &of_l1, &of_l2), without + 12);
 }
 
 int main(void)
@@ -703,6 +749,7 @@ int main(void)
         OFFERED(an_exit_always_saves_what_l2_leaves),
         OFFERED(an_exit_loads_l1s_host_state),
         OFFERED(without_the_control_l1_goes_on_with_l2s),
+        OFFERED(an_l1_that_loads_alike_switches_the_short_way),
         OFFERED(a_failed_check_leaves_l1s_or_loads_host_state),
         OFFERED(a_failed_list_leaves_l2s_or_loads_host_state),
         OFFERED(an_entry_that_hardware_refuses_leaves_l1s),
@@ -723,7 +770,7 @@ int main(void)
         OFFERED(a_control_protection_exception_is_handed_over),
         TEST(a_cpu_that_cannot_inject_it_is_not_asked_to),
         OFFERED(a_violation_of_a_shadow_stack_is_told),
-        OFFERED(loads_cost_a_round_trip_three_writes),
+        OFFERED(a_round_trip_costs_what_has_to_move),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

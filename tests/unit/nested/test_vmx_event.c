@@ -130,6 +130,32 @@ static void breakpoints_are_software_exceptions_with_their_length(void **state)
     assert_true((HW(w, GUEST_RFLAGS) & NVIRT_RFLAGS_RF) == 0);
 }
 
+/* As exit_with(), but for the length of the instruction. */
+static void exit_telling(struct world *w, uint32_t reason, uint64_t length)
+{
+    const struct fake_set set[] = {
+        { 0x4402, reason }, { 0x6400, 0 }, { 0x4404, 0 },      { 0x4406, 0 },
+        { 0x4408, 0 },      { 0x440a, 0 }, { 0x440c, length }, { 0x440e, 0 },
+    };
+
+    run_to(w, set, sizeof set / sizeof set[0]);
+}
+
+/* [SDM 3C "Checks on VM-Entry Control Fields"]: not 0 where the CPU takes no 0, and at most 15. None was
+ * told where no exit was for it; INT3 and INTO have one byte. */
+static void a_breakpoint_without_a_length_has_that_of_the_instruction(void **state)
+{
+    static const uint64_t told[] = { 0, 16, 0xffffffff };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        exit_telling(w, NVIRT_VMX_EXIT_EXCEPTION_NMI, told[i]);
+        assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 3 + i % 2), NVIRT_OK);
+        prepare(w);
+        assert_true(HW(w, ENTRY_INSN_LENGTH) == 1);
+    }
+}
+
 static void bad_events_are_refused(void **state)
 {
     struct world *w = *state;
@@ -564,6 +590,12 @@ static void exits_for_raised_exceptions_are_as_hardwares(void **state)
     assert_true(w->v->vmcs12.exit_interruption == 0x80000603);
     assert_true(w->v->vmcs12.exit_insn_length == INSN_LENGTH);
     vmresume(w);
+    exit_telling(w, NVIRT_VMX_EXIT_OTHER_SMI, 0);
+    assert_int_equal(inject(w, NVIRT_EVENT_EXCEPTION, 3), NVIRT_OK);
+    prepare(w);
+    assert_true(w->v->vmcs12.exit_interruption == 0x80000603);
+    assert_true(w->v->vmcs12.exit_insn_length == 1);
+    vmresume(w);
     settle_l2(w);
     assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &db), NVIRT_OK);
     prepare(w);
@@ -754,6 +786,7 @@ int main(void)
         TEST(an_nmi_goes_before_an_interrupt),
         TEST(a_page_fault_sets_rf_and_asks_for_cr2),
         TEST(breakpoints_are_software_exceptions_with_their_length),
+        TEST(a_breakpoint_without_a_length_has_that_of_the_instruction),
         TEST(bad_events_are_refused),
         TEST(an_interrupted_exception_is_delivered_again_with_its_error_code),
         TEST(an_interrupted_software_interrupt_keeps_its_length),
