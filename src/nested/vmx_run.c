@@ -265,7 +265,7 @@ enum nvirt_status nvi_vmx_prepare_any(struct nvirt_vmx_vcpu *vcpu, struct nvirt_
     if (which == NVI_01) {
         status = nvi_vmx_apic01_is_settled(vcpu) ? NVIRT_OK : nvi_vmx_apic01_reload(vcpu);
         if (status != NVIRT_OK) {
-            return status;
+            return vcpu->error != NVIRT_OK ? vcpu->error : status;
         }
         nvi_shadow_prepare(vcpu);
     }

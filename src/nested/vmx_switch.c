@@ -62,7 +62,7 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
            vmcs12->entry_msr_load_count == 0 && vmcs12->vmcs_link == NVIRT_VMX_NO_VMCS_LINK &&
            v->host_cr0 == 0 && v->host_cr4 == 0 && !nvi_vmx_l0_has_timer(v) &&
            !nvi_vmx_l0_has_counters(v) && nvi_field_has_all(&v->changes[NVI_02], &v->flow) &&
-           !nvi_vmx_switches_msrs(v) && (!v->cet || loads_cet_alike(vmcs12)) &&
+           !nvi_vmx_switches_msrs(v) && loads_cet_alike(vmcs12) &&
            /* Its next entry may be about another VMCS, which only its memory tells. */
            (!nvi_evmcs_is_offered(v) || v->vmx.enlightened != NVI_NO_VMCS);
 }

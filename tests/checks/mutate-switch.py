@@ -53,6 +53,10 @@ REASONS = [
         "nvi_vmx_resume_enlightened: !nothing_else_changed(v, v->now->memo.known_enlightened)"]),
     ("none is current then, and so none launched", [
         "nvi_vmx_resume_enlightened: choice != NVI_EVMCS_CURRENT"]),
+    ("only costs: what is read then is not used, or would be read soon, with a VMPTRLD more where there "
+     "is a shadow VMCS", [
+        "is_plain_entry: !nvi_vmx_leaves_cet_to_l2(v)",
+        "fetch_l1: nvi_vmx_leaves_cet_to_l2(v)"]),
     ("only costs: what is noted then is not looked at", [
         "nvi_vmx_note_entry: !known"]),
     ("vmcs12 has it from vmcs02 by the exit, or VMWRITE marked its group: the row of the one "

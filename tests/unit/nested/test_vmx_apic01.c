@@ -322,6 +322,23 @@ static void meanwhile_the_field_is_not_the_hosts(void **state)
     change_end(w);
 }
 
+/* A CPU that fails is not a move under way: the host would ask again for ever. */
+static void a_refused_read_comes_before_asking_again(void **state)
+{
+    const struct nvirt_event event = { .type = NVIRT_EVENT_EXCEPTION, .vector = 6 };
+    struct world *w = *state;
+
+    keep(w);
+    prepare(w);
+    exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &event), NVIRT_OK);
+    change_begin(w, APIC);
+    w->cpu.fail_vmread = 1;
+    assert_int_equal(prepare_status(w), NVIRT_ERR_HARDWARE);
+    assert_int_equal(w->cpu.fail_vmread, 0);
+    change_end(w);
+}
+
 static void bad_input_is_refused(void **state)
 {
     struct world *w = *state;
@@ -353,6 +370,7 @@ int main(void)
         TEST(l2_never_gets_at_it),
         TEST(l1_cannot_give_it_away),
         TEST(meanwhile_the_field_is_not_the_hosts),
+        TEST(a_refused_read_comes_before_asking_again),
         TEST(bad_input_is_refused),
     };
 

@@ -315,9 +315,36 @@ static void an_l1_that_loads_alike_switches_the_short_way(void **state)
             assert_true(w->v->switched == (plain && entry == exit));
             assert_runs_with(w, 2, entry ? &l2 : &l1);
         }
-        switches(w, NVIRT_VMX_EXIT_HLT, &of_l2, plain);
+        switches(w, NVIRT_VMX_EXIT_HLT, &of_l2, plain); /* The short way, for an exit that was looked at. */
+        assert_true(w->v->switched == (plain && entry == exit));
         assert_read12(w, &of_l2);
+        assert_runs_with(w, 1, exit ? &of_vmcs12s_host : &of_l2);
         l1_insn(w, NVIRT_VMX_EXIT_VMXOFF, 0);
+    }
+}
+
+/* A VMREAD that hardware refuses on the way is told to the host. */
+static void a_refused_read_is_told(void **state)
+{
+    static const struct fake_set set[] = { { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x6400, 0 },
+                                           { 0x4408, 0 }, { 0x440c, INSN_LENGTH } };
+    struct world *w = *state;
+
+    for (uint32_t n = 13; n <= 15; n++) { /* After the reason, the length and 11 of the flow: CET state. */
+        ready_with(w, 0, 0);
+        leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, true);
+        for (uint32_t i = 0; i < 2; i++) {
+            leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+            leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        }
+        prepare(w);
+        assert_true(w->v->steady_l2);
+        assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, 4), NVIRT_HW_OK);
+        w->cpu.fail_vmread = n + 1;
+        assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_ERR_HARDWARE);
+        assert_int_equal(w->cpu.fail_vmread, 0);
+        assert_false(w->v->switched);
+        assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
     }
 }
 
@@ -750,6 +777,7 @@ int main(void)
         OFFERED(an_exit_loads_l1s_host_state),
         OFFERED(without_the_control_l1_goes_on_with_l2s),
         OFFERED(an_l1_that_loads_alike_switches_the_short_way),
+        OFFERED(a_refused_read_is_told),
         OFFERED(a_failed_check_leaves_l1s_or_loads_host_state),
         OFFERED(a_failed_list_leaves_l2s_or_loads_host_state),
         OFFERED(an_entry_that_hardware_refuses_leaves_l1s),
