@@ -582,6 +582,19 @@ NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer(const struct nvirt_vmx_ca
  */
 NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_posted(struct nvirt_vmx_caps *offer);
 
+/**
+ * Adds "sub-page write permissions for EPT" to an offer. On the host's word only: Intel advises hypervisors
+ * not to use the feature any more (CVE-2024-36242, CVE-2024-38660) and leaves it out of later CPUs. What it
+ * would let through are writes of an L2 to pages that L1 made read-only and the host lets L1 write.
+ * @param cpu what the CPU can do.
+ * @param offer what nvirt_vmx_caps_offer() made of it; changed on NVIRT_OK only.
+ * @return NVIRT_OK; NVIRT_ERR_NULL; NVIRT_ERR_CAPABILITY: the CPU lacks the control, or L1 has no EPT.
+ *
+ * Pure: any CPU, at any time. [SDM 3C "Sub-Page Write Permissions"]
+ */
+NVIRT_NODISCARD enum nvirt_status nvirt_vmx_caps_offer_subpages(const struct nvirt_vmx_caps *cpu,
+                                                                struct nvirt_vmx_caps *offer);
+
 /** @name MSRs that entries and exits of L1's L2s switch: a set of these bits
  * @{ */
 #define NVIRT_VMX_SWITCH_PERF_GLOBAL 1u /**< IA32_PERF_GLOBAL_CTRL */

@@ -6,6 +6,7 @@
 #define pr_fmt(fmt) "nvirt: " fmt
 
 #include <linux/gfp.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/smt.h>
 #include <linux/slab.h>
 
@@ -25,6 +26,10 @@
 extern const char nvl_vmx_exited[];
 
 struct nvirt_vmx_caps nvl_vmx_caps, nvl_vmx_offer;
+
+static bool subpages;
+module_param(subpages, bool, 0444);
+MODULE_PARM_DESC(subpages, "VMX: offer guests sub-page write permissions, against Intel's advice");
 
 static u8 *msr_bitmap;
 static struct nvirt_tlb_tags vpids;
@@ -95,6 +100,8 @@ static int find_offer(void)
 		return -EOPNOTSUPP;
 	if (nvirt_vmx_caps_offer_activity(&nvl_vmx_offer) != NVIRT_OK)
 		return -EOPNOTSUPP;
+	if (subpages && nvirt_vmx_caps_offer_subpages(&nvl_vmx_caps, &nvl_vmx_offer) != NVIRT_OK)
+		pr_info("the CPU has no sub-page write permissions\n");
 	/* About instructions that L1's CPUID does not show. */
 	nvl_vmx_offer.proc2 &= ~((NVIRT_VMX_PROC2_USER_WAIT | NVIRT_VMX_PROC2_ENCLS |
 				  NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG)

@@ -43,7 +43,7 @@ NVIRT_STATIC_ASSERT((REVISION & ~NVIRT_VMX_BASIC_REVISION) == 0 && NVIRT_VMCS_FI
 /* Need EPT. */
 #define PROC2_WITH_EPT                                                                             \
     (NVIRT_VMX_PROC2_UNRESTRICTED | NVIRT_VMX_PROC2_VMFUNC | NVIRT_VMX_PROC2_MODE_EXECUTE |        \
-     NVIRT_VMX_PROC2_EPT_VE | NVIRT_VMX_PROC2_SUBPAGE_WRITE)
+     NVIRT_VMX_PROC2_EPT_VE)
 /* Need a virtual-APIC page, which the TPR shadow has. */
 #define PROC2_VIRTUAL_APIC                                                                         \
     (NVIRT_VMX_PROC2_X2APIC | NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS)
@@ -261,6 +261,21 @@ enum nvirt_status nvirt_vmx_caps_offer_posted(struct nvirt_vmx_caps *offer)
     return NVIRT_OK;
 }
 
+enum nvirt_status nvirt_vmx_caps_offer_subpages(const struct nvirt_vmx_caps *cpu,
+                                                struct nvirt_vmx_caps *offer)
+{
+    if (cpu == NULL || offer == NULL) {
+        return NVIRT_ERR_NULL;
+    }
+    if (((cpu->proc2 >> 32) & NVIRT_VMX_PROC2_SUBPAGE_WRITE) == 0 ||
+        ((offer->proc2 >> 32) & NVIRT_VMX_PROC2_EPT) == 0) {
+        return NVIRT_ERR_CAPABILITY;
+    }
+    offer->proc2 |= NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32;
+    offer->vmcs_enum = highest_index(offer);
+    return NVIRT_OK;
+}
+
 /* The controls of one MSR that entries and exits switch. */
 struct switched {
     uint32_t msr; /* NVIRT_VMX_SWITCH_*. */
@@ -373,6 +388,7 @@ bool nvi_vmx_offer_is_valid(const struct nvirt_vmx_caps *cpu, const struct nvirt
     }
     /* It may be that the CPU lacks what this would need. */
     (void)!nvirt_vmx_caps_offer_posted(&limit);
+    (void)!nvirt_vmx_caps_offer_subpages(cpu, &limit);
     (void)!nvirt_vmx_caps_offer_activity(&limit);
     (void)!nvirt_vmx_caps_offer_msrs(&limit, switchable(&limit));
     (void)!nvirt_vmx_caps_offer_cet(cpu, &limit);

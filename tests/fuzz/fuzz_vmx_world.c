@@ -125,6 +125,7 @@ void make_world(struct fuzz *f)
         cpu_with_cet(&w->caps);
     }
     REQUIRE(nvirt_vmx_caps_offer(&w->caps, &w->offer) == NVIRT_OK, "offer", 0);
+    REQUIRE(nvirt_vmx_caps_offer_subpages(&w->caps, &w->offer) == NVIRT_OK, "offer of sub-pages", 0);
     if (w->config.cet && (choice & 8u) == 0) {
         REQUIRE(nvirt_vmx_caps_offer_cet(&w->caps, &w->offer) == NVIRT_OK, "offer of CET", 0);
     }

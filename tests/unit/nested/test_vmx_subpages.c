@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sub-page write permissions as L1 has them for its L2 [SDM 3C "Sub-Page Write Permissions", "Exit
- * Qualification for SPP-Related Events"]: what hardware is given, what L1 sees, and what the vector is to
- * a write that nvirt makes for L2. The rules of the tables themselves: ept/test_ept_subpage.c.
+ * Sub-page write permissions as L1 has them for its L2 [SDM 3C "Sub-Page Write Permissions", "Basic VM-Exit
+ * Information"]: what hardware is given, what L1 sees, and what the vector is to a write that nvirt makes
+ * for L2. The rules of the tables themselves: ept/test_ept_subpage.c.
  */
 #include "vmx_world.h"
 

@@ -230,6 +230,7 @@ static inline int setup_with(void **state, bool shadowing)
     if (!shadowing)
         w->caps.proc2 &= ~(NVIRT_VMX_PROC2_VMCS_SHADOWING << 32);
     assert_int_equal(nvirt_vmx_caps_offer(&w->caps, &w->offer), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(&w->caps, &w->offer), NVIRT_OK);
     w->memory = aligned_alloc(NVIRT_VMX_VCPU_ALIGN, NVIRT_VMX_VCPU_SIZE);
     world_l1_tables(w);
     fake_vm_put32(w->port, VMXON_REGION, revision12(w));

@@ -106,8 +106,7 @@ static void nothing_beyond_the_allow_list(void **state)
                          NVIRT_VMX_PROC2_ENCLV | NVIRT_VMX_PROC2_PCONFIG |
                          NVIRT_VMX_PROC2_XSAVES | NVIRT_VMX_PROC2_USER_WAIT |
                          NVIRT_VMX_PROC2_PML | NVIRT_VMX_PROC2_VMCS_SHADOWING |
-                         NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_EPT_VE |
-                         NVIRT_VMX_PROC2_SUBPAGE_WRITE);
+                         NVIRT_VMX_PROC2_MODE_EXECUTE | NVIRT_VMX_PROC2_EPT_VE);
     assert_int_equal((f.offer.exit >> 32) & ~NVIRT_VMX_EXIT_CTL_DEFAULT1,
                      NVIRT_VMX_EXIT_CTL_HOST_64 | NVIRT_VMX_EXIT_CTL_ACK_INTERRUPT |
                          NVIRT_VMX_EXIT_CTL_SAVE_PAT | NVIRT_VMX_EXIT_CTL_LOAD_PAT |
@@ -422,25 +421,39 @@ static void mode_based_execute_needs_advanced_information(void **state)
     assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_MODE_EXECUTE, 0);
 }
 
-/* Hardware decides about sub-pages: they are offered where the CPU has them, and EPT is. */
-static void subpages_are_offered_where_the_cpu_has_them(void **state)
+/* Offered on the host's word, as Intel advises against it, where the CPU has them: hardware decides about
+ * sub-pages. They are a matter of EPT's. */
+static void subpages_are_offered_on_the_hosts_word(void **state)
 {
     struct fixture f;
+    struct nvirt_vmx_caps before;
 
     (void)state;
     fixture_init(&f);
     f.cpu.proc2 |= NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32;
     offer_from(&f);
-    assert_true((f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0);
-    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_SPP_TABLE));
-    f.cpu.ept_vpid &= ~NVIRT_VMX_EPT_CAP_WB;
-    offer_from(&f);
-    assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_SUBPAGE_WRITE, 0);
-    fixture_init(&f);
-    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32);
-    offer_from(&f);
     assert_int_equal(f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_SUBPAGE_WRITE, 0);
     assert_false(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_SPP_TABLE));
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(NULL, &f.offer), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(&f.cpu, NULL), NVIRT_ERR_NULL);
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(&f.cpu, &f.offer), NVIRT_OK);
+    assert_true((f.offer.proc2 >> 32 & NVIRT_VMX_PROC2_SUBPAGE_WRITE) != 0);
+    assert_true(nvirt_vmcs_field_exists(&f.offer, NVIRT_VMCS_SPP_TABLE));
+    assert_true(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    for (uint32_t i = 0; i < 2; i++) {
+        fixture_init(&f);
+        f.cpu.proc2 |= NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32;
+        if (i == 0)
+            f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32);
+        else
+            f.cpu.ept_vpid &= ~NVIRT_VMX_EPT_CAP_WB;
+        offer_from(&f);
+        before = f.offer;
+        assert_int_equal(nvirt_vmx_caps_offer_subpages(&f.cpu, &f.offer), NVIRT_ERR_CAPABILITY);
+        assert_memory_equal(&before, &f.offer, sizeof before);
+        f.offer.proc2 |= NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32;
+        assert_false(nvi_vmx_offer_is_valid(&f.cpu, &f.offer));
+    }
 }
 
 /* A control whose use a rule forbids without another one is offered only with that one. */
@@ -502,9 +515,9 @@ static void vmcs_enumeration(void **state)
     assert_int_equal(f.offer.vmcs_enum, 0x32);
     f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_TSC_SCALING << 32);
     offer_from(&f);
-    /* Then the sub-page permission-table pointer, 2030H. */
+    /* Then the sub-page permission-table pointer, 2030H, where the host offers that. */
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(&f.cpu, &f.offer), NVIRT_OK);
     assert_int_equal(f.offer.vmcs_enum, 0x30);
-    f.cpu.proc2 &= ~(NVIRT_VMX_PROC2_SUBPAGE_WRITE << 32);
     offer_from(&f);
     /* Then the ENCLS-exiting bitmap, 202EH, and the preemption timer, 482EH. */
     assert_int_equal(f.offer.vmcs_enum, 0x2E);
@@ -634,7 +647,7 @@ int main(void)
         cmocka_unit_test(ept_and_vpid),
         cmocka_unit_test(a_log_goes_with_dirty_flags),
         cmocka_unit_test(mode_based_execute_needs_advanced_information),
-        cmocka_unit_test(subpages_are_offered_where_the_cpu_has_them),
+        cmocka_unit_test(subpages_are_offered_on_the_hosts_word),
         cmocka_unit_test(dependent_controls_go_together),
         cmocka_unit_test(vmcs_enumeration),
         cmocka_unit_test(msrs_exist_as_others_say),

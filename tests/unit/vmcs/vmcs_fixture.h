@@ -156,6 +156,7 @@ static inline void fixture_init(struct fixture *f)
     memset(f, 0, sizeof *f);
     fixture_cpu(&f->cpu);
     assert_int_equal(nvirt_vmx_caps_offer(&f->cpu, &f->offer), NVIRT_OK);
+    assert_int_equal(nvirt_vmx_caps_offer_subpages(&f->cpu, &f->offer), NVIRT_OK);
     fixture_controls(&f->vmcs12, &f->offer);
     fixture_host(&f->vmcs12);
     fixture_guest(&f->vmcs12);
