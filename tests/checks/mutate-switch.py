@@ -93,8 +93,7 @@ REASONS = [
         "is_plain_entry: v->error == NVIRT_OK",
         "is_plain_entry: is_l1_known(v)",
         "is_plain_entry: is_l2_known(v)",
-        "is_kept: !is_l1_known(v)",
-        "nvi_vmx_leave_plainly: v->error != NVIRT_OK"]),
+        "is_kept: !is_l1_known(v)"]),
     ("a VMCS that is not launched has all its groups marked, and where none is current none is "
      "chosen", [
         "may_resume: v->vmx.launched"]),
