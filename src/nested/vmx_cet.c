@@ -76,13 +76,9 @@ bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v)
     return v->error == NVIRT_OK;
 }
 
-void nvi_vmx_cet_leave(struct nvirt_vmx_vcpu *v)
+void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v)
 {
-    const struct nvirt_vmcs *vmcs02 = &v->hw[NVI_02]->image;
-    bool loads = exit_loads(v);
-
-#define X(NAME, member, host)                                                                      \
-    nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, loads ? v->vmcs12.host : vmcs02->member);
+#define X(NAME, member, host) nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, v->vmcs12.host);
     NVI_CET_FIELDS(X)
 #undef X
 }

@@ -271,8 +271,8 @@ static inline bool nvi_vmx_leaves_cet_to_l2(const struct nvirt_vmx_vcpu *v)
 bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v);
 /** Gives vmcs02 what an entry gives L2. */
 void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v);
-/** Gives vmcs01 what an exit gives L1: vmcs12's host state, or else L2's, which is fetched already. */
-void nvi_vmx_cet_leave(struct nvirt_vmx_vcpu *v);
+/** Gives vmcs01 what an exit that loads it gives L1. */
+void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v);
 /** What the image of vmcs01 has of it, before and after an exit loads it there. */
 void nvi_vmx_cet_remember(const struct nvirt_vmcs *image, struct nvi_cet *before);
 void nvi_vmx_cet_loaded(struct nvirt_vmx_vcpu *v, const struct nvi_cet *before);

@@ -67,6 +67,56 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
            (!nvi_evmcs_is_offered(v) || v->vmx.enlightened != NVI_NO_VMCS);
 }
 
+/* ---- CET state that nobody loads: L1 and L2 have one, which is read where it was left ---- */
+
+static inline struct nvi_field_set cet_fields(void)
+{
+    struct nvi_field_set set = { { 0 } };
+
+#define X(NAME, member, host) nvi_field_add(&set, NVIRT_VMCS_##NAME);
+    NVI_CET_FIELDS(X)
+#undef X
+    return set;
+}
+
+/* Of the VMCS that is current and ran last. @return false when it has to be read the general way. */
+static inline bool read_cet(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+{
+    const struct nvi_field_set read = cet_fields();
+
+#define X(NAME, member, host)                                                                      \
+    v->stats.vmreads++;                                                                            \
+    if (!nvi_hw_peek(v, NVI_ENCODING_##NAME, &hw->image.member)) {                                 \
+        return false;                                                                              \
+    }
+    NVI_CET_FIELDS(X)
+#undef X
+    nvi_field_remove_all(&hw->stale, &read);
+    return true;
+}
+
+/* L1's was read, and what the last exit saved of L2's is in vmcs12: it may be replaced in vmcs02. */
+static inline bool is_cet_at_hand(const struct nvirt_vmx_vcpu *v)
+{
+    const struct nvi_field_set cet = cet_fields();
+
+    return nvi_field_has_none(&v->hw01.stale, &cet) && nvi_field_has_none(&v->now->lazy, &cet);
+}
+
+/* An exit: into vmcs12 at once, as vmcs02 will have another by the next one, and on to L1. */
+static inline void carry_cet_to_l1(struct nvirt_vmx_vcpu *v)
+{
+    const struct nvirt_vmcs *vmcs02 = &v->now->hw.image;
+    const struct nvi_field_set cet = cet_fields();
+
+#define X(NAME, member, host)                                                                      \
+    v->vmcs12.member = vmcs02->member;                                                             \
+    nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, vmcs02->member);
+    NVI_CET_FIELDS(X)
+#undef X
+    nvi_field_remove_all(&v->now->lazy, &cet);
+}
+
 /* ---- L1 enters L2 ---- */
 
 void nvi_vmx_note_entry(struct nvirt_vmx_vcpu *v)
@@ -204,15 +254,15 @@ NVIRT_ALWAYS_INLINE static inline bool is_plain_entry(struct nvirt_vmx_vcpu *v)
            may_resume(v) && (v->vmcs12.entry_interruption & NVIRT_VMX_INTR_VALID) == 0 &&
            nvi_vmx_flow_is_plain(&v->vmcs12) && is_l2_known(v) && is_as_placed(v, memo) &&
            nvi_mmu_root_again(&v->mmu, memo->root, &memo->key, memo->serial) &&
-           (!nvi_vmx_leaves_cet_to_l2(v) || nvi_vmx_cet_gather(v));
+           (!nvi_vmx_leaves_cet_to_l2(v) || is_cet_at_hand(v) || nvi_vmx_cet_gather(v));
 }
 
 /* Of L1's, while vmcs01 is current. */
 static inline void fetch_l1(struct nvirt_vmx_vcpu *v)
 {
     nvi_hw_fetch_for_entry(v);
-    if (nvi_vmx_leaves_cet_to_l2(v)) {
-        nvi_vmx_cet_fetch(v, NVI_01);
+    if (nvi_vmx_leaves_cet_to_l2(v) && v->current == &v->hw01) {
+        (void)read_cet(v, &v->hw01);
     }
 }
 
@@ -220,7 +270,9 @@ NVIRT_ALWAYS_INLINE static inline void enter_plainly(struct nvirt_vmx_vcpu *v)
 {
     place_flow(v);
     if (nvi_vmx_leaves_cet_to_l2(v)) {
-        nvi_vmx_cet_place(v);
+#define X(NAME, member, host) place(v, NVIRT_VMCS_##NAME, v->hw01.image.member);
+        NVI_CET_FIELDS(X)
+#undef X
     }
     v->now->changed = 0;
     v->level = 2;
@@ -365,8 +417,10 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
     save_flow(v);
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     note_lazy(v);
-    if (v->cet) {
-        nvi_vmx_cet_leave(v);
+    if (nvi_vmx_leaves_cet_to_l2(v)) {
+        carry_cet_to_l1(v);
+    } else if (v->cet) {
+        nvi_vmx_cet_load_host(v);
     }
     v->now->key = nvi_vmx_key_of(&v->vmcs12, v->now->exit_memo.key);
     nvi_vmx_abandon_l2(v);
@@ -458,10 +512,10 @@ enum nvi_plain_exit nvi_vmx_exit_plainly(struct nvirt_vmx_vcpu *v, struct nvirt_
         return NVI_EXIT_UNKNOWN;
     }
     note_exit_of_l2(v, hw, reason);
-    if (v->cet) {
-        nvi_vmx_cet_fetch_l2(v);
+    if (nvi_vmx_leaves_cet_to_l2(v) && !read_cet(v, hw)) {
+        return NVI_EXIT_NOTED;
     }
-    if (v->error != NVIRT_OK || !leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||
+    if (!leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||
         !is_kept(v, &v->now->exit_memo)) {
         return NVI_EXIT_NOTED;
     }

@@ -53,10 +53,11 @@ REASONS = [
         "nvi_vmx_resume_enlightened: !nothing_else_changed(v, v->now->memo.known_enlightened)"]),
     ("none is current then, and so none launched", [
         "nvi_vmx_resume_enlightened: choice != NVI_EVMCS_CURRENT"]),
-    ("only costs: what is read then is not used, or would be read soon, with a VMPTRLD more where there "
-     "is a shadow VMCS", [
+    ("only costs: what is read then is not used, or is at hand already", [
         "is_plain_entry: !nvi_vmx_leaves_cet_to_l2(v)",
-        "fetch_l1: nvi_vmx_leaves_cet_to_l2(v)"]),
+        "is_plain_entry: is_cet_at_hand(v)"]),
+    ("L1 has just left: its VMCS is current", [
+        "fetch_l1: v->current == &v->hw01"]),
     ("only costs: what is noted then is not looked at", [
         "nvi_vmx_note_entry: !known"]),
     ("vmcs12 has it from vmcs02 by the exit, or VMWRITE marked its group: the row of the one "
@@ -93,7 +94,8 @@ REASONS = [
         "is_plain_entry: v->error == NVIRT_OK",
         "is_plain_entry: is_l1_known(v)",
         "is_plain_entry: is_l2_known(v)",
-        "is_kept: !is_l1_known(v)"]),
+        "is_kept: !is_l1_known(v)",
+        "nvi_vmx_leave_plainly: v->error != NVIRT_OK"]),
     ("a VMCS that is not launched has all its groups marked, and where none is current none is "
      "chosen", [
         "may_resume: v->vmx.launched"]),

@@ -323,28 +323,34 @@ static void an_l1_that_loads_alike_switches_the_short_way(void **state)
     }
 }
 
-/* A VMREAD that hardware refuses on the way is told to the host. */
-static void a_refused_read_is_told(void **state)
+/* A VMREAD that hardware refuses on the short way, of an exit or of an entry, is for the general one. */
+static void what_is_refused_is_read_again(void **state)
 {
-    static const struct fake_set set[] = { { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x6400, 0 },
-                                           { 0x4408, 0 }, { 0x440c, INSN_LENGTH } };
     struct world *w = *state;
 
-    for (uint32_t n = 13; n <= 15; n++) { /* After the reason, the length and 11 of the flow: CET state. */
+    for (uint32_t n = 0; n < 6; n++) {
+        uint32_t at_exit = n < 3 ? 14 + n : 0; /* After the reason, 11 of the flow, and the length. */
+        uint32_t at_entry = n < 3 ? 0 : 6 + n - 3; /* After the reason and four of L1's. */
+
         ready_with(w, 0, 0);
         leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, true);
-        for (uint32_t i = 0; i < 2; i++) {
-            leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
-            leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        for (uint32_t i = 0; i < 3; i++) {
+            const struct cet l2 = { 0x400 << i, 0x9000 + 8 * i, 0xa000 + 8 * i };
+            const struct cet l1 = { i + 1, 0x5000 + 8 * i, 0x6000 + 8 * i };
+
+            prepare(w);
+            w->cpu.fail_vmread = i == 2 ? at_exit : 0;
+            switches(w, NVIRT_VMX_EXIT_CPUID, &l2, true);
+            assert_int_equal(w->cpu.fail_vmread, 0);
+            assert_runs_with(w, 1, &l2);
+            w->cpu.fail_vmread = i == 2 ? at_entry : 0;
+            switches(w, NVIRT_VMX_EXIT_VMRESUME, &l1, true);
+            assert_int_equal(w->cpu.fail_vmread, 0);
+            assert_runs_with(w, 2, &l1);
         }
-        prepare(w);
-        assert_true(w->v->steady_l2);
-        assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, 4), NVIRT_HW_OK);
-        w->cpu.fail_vmread = n + 1;
-        assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_ERR_HARDWARE);
-        assert_int_equal(w->cpu.fail_vmread, 0);
-        assert_false(w->v->switched);
-        assert_int_equal(nvirt_vmx_reset(w->v, &w->cpu), NVIRT_OK);
+        runs_to_cpuid(w, &of_l2);
+        assert_read12(w, &of_l2);
+        l1_insn(w, NVIRT_VMX_EXIT_VMXOFF, 0);
     }
 }
 
@@ -777,7 +783,7 @@ int main(void)
         OFFERED(an_exit_loads_l1s_host_state),
         OFFERED(without_the_control_l1_goes_on_with_l2s),
         OFFERED(an_l1_that_loads_alike_switches_the_short_way),
-        OFFERED(a_refused_read_is_told),
+        OFFERED(what_is_refused_is_read_again),
         OFFERED(a_failed_check_leaves_l1s_or_loads_host_state),
         OFFERED(a_failed_list_leaves_l2s_or_loads_host_state),
         OFFERED(an_entry_that_hardware_refuses_leaves_l1s),
