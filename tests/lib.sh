@@ -15,7 +15,7 @@ PACKAGES_UNIT="clang libclang-rt-14-dev libcmocka-dev gcovr"
 PACKAGES_DOCS="doxygen git"
 PACKAGES_BOOT="qemu-system-x86 bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso
     mtools busybox-static cpio gzip libc6-dev"
-PACKAGES_LINUX="linux-headers-cloud-amd64 linux-libc-dev sparse kmod"
+PACKAGES_LINUX="linux-headers-cloud-amd64 linux-libc-dev sparse kmod e2fsprogs"
 
 # need_packages PACKAGE...: installs those that are missing (needs root).
 need_packages() {

@@ -76,9 +76,8 @@ struct nvl_slots {
 /* A page of L1 that nvirt has pinned. */
 struct nvl_pin {
 	struct list_head list;
-	struct page *page;
+	struct page *page; /* null while it is being pinned; set under pin_lock */
 	u64 l1gpa;
-	u64 user;
 };
 
 /* ---- vm.c ---- */
@@ -105,6 +104,7 @@ struct nvirt_port_vm {
 
 	spinlock_t pin_lock;
 	struct list_head pins;
+	struct list_head written; /* pins that have ended, whose pages are to be made dirty */
 	atomic64_t sequence; /* moves when pinned memory was changed */
 
 	spinlock_t reserve_lock; /* pages for nvirt_port_page_alloc() when memory is short */
@@ -122,6 +122,9 @@ int nvl_vm_refill(struct nvirt_port_vm *vm);
 void nvl_vm_request(struct nvirt_port_vm *vm, unsigned int request);
 /* Waits until no vCPU runs its guest with what was valid before the request. */
 void nvl_vm_wait_outside(struct nvirt_port_vm *vm);
+
+/* port.c: ends what nvirt has unpinned since and may have written; may sleep. */
+void nvl_pins_end(struct nvirt_port_vm *vm);
 
 /* memory.c */
 int nvl_memory_init(struct nvirt_port_vm *vm);

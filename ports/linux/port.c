@@ -126,13 +126,31 @@ enum nvirt_status nvirt_port_translate(struct nvirt_port_vm *vm, nvirt_l1gpa add
 	return NVIRT_OK;
 }
 
-static bool pin_page(struct nvirt_port_vm *vm, struct nvl_pin *pin, bool write)
+static bool get_pinned(struct nvirt_port_vm *vm, u64 l1gpa, bool write, struct page **page)
 {
-	u64 bytes;
+	u64 user, bytes;
 
-	return nvl_memory_find(vm, pin->l1gpa, write, &pin->user, &bytes) &&
-	       pin_user_pages_fast(pin->user, 1, FOLL_LONGTERM | (write ? FOLL_WRITE : 0),
-				   &pin->page) == 1;
+	return nvl_memory_find(vm, l1gpa, write, &user, &bytes) &&
+	       pin_user_pages_fast(user, 1, FOLL_LONGTERM | (write ? FOLL_WRITE : 0), page) == 1;
+}
+
+/*
+ * A pin is in the list first, so that a change that comes while the page is being pinned is seen; it has its page when
+ * all is done. Until then it is nobody's to find: another vCPU may end a pin of the same page meanwhile, and
+ * pin_user_pages_fast() itself may write a page that it then gives up for another, out of memory that can move.
+ */
+static bool pin_listed(struct nvirt_port_vm *vm, struct nvl_pin *pin, bool write)
+{
+	struct page *page = NULL;
+	bool pinned = get_pinned(vm, pin->l1gpa, write, &page);
+
+	spin_lock(&vm->pin_lock);
+	if (pinned)
+		pin->page = page;
+	else
+		list_del(&pin->list);
+	spin_unlock(&vm->pin_lock);
+	return pinned;
 }
 
 enum nvirt_status nvirt_port_pin(struct nvirt_port_vm *vm, nvirt_l1gpa page, uint32_t access,
@@ -148,17 +166,13 @@ enum nvirt_status nvirt_port_pin(struct nvirt_port_vm *vm, nvirt_l1gpa page, uin
 	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
 	if (pin) {
 		pin->l1gpa = page.value;
-		/* In the list first: a change that comes while the page is pinned must be seen. */
 		spin_lock(&vm->pin_lock);
 		list_add(&pin->list, &vm->pins);
 		spin_unlock(&vm->pin_lock);
-		if (pin_page(vm, pin, access & NVIRT_ACCESS_WRITE)) {
+		if (pin_listed(vm, pin, access & NVIRT_ACCESS_WRITE)) {
 			*hpa = nvirt_hpa_make(page_to_phys(pin->page));
 			status = NVIRT_OK;
 		} else {
-			spin_lock(&vm->pin_lock);
-			list_del(&pin->list);
-			spin_unlock(&vm->pin_lock);
 			kfree(pin);
 		}
 	}
@@ -166,25 +180,50 @@ enum nvirt_status nvirt_port_pin(struct nvirt_port_vm *vm, nvirt_l1gpa page, uin
 	return status;
 }
 
+/* Pins of one page are alike: any of them may be the one that ends. */
+static struct nvl_pin *find_pin(struct nvirt_port_vm *vm, u64 l1gpa, u64 hpa)
+{
+	struct nvl_pin *pin;
+
+	list_for_each_entry(pin, &vm->pins, list) {
+		if (pin->page && pin->l1gpa == l1gpa && page_to_phys(pin->page) == hpa)
+			return pin;
+	}
+	return NULL;
+}
+
+/* A page of a file may be made dirty under its lock only, which is slept for: nvl_pins_end() does it. */
 void nvirt_port_unpin(struct nvirt_port_vm *vm, nvirt_l1gpa page, nvirt_hpa hpa, bool written)
 {
-	struct nvl_pin *pin, *found = NULL;
+	struct nvl_pin *pin;
 
 	spin_lock(&vm->pin_lock);
-	list_for_each_entry(pin, &vm->pins, list) {
-		if (pin->page && pin->l1gpa == page.value && page_to_phys(pin->page) == hpa.value) {
-			found = pin;
-			list_del(&pin->list);
-			break;
-		}
-	}
+	pin = find_pin(vm, page.value, hpa.value);
+	if (pin && written)
+		list_move(&pin->list, &vm->written);
+	else if (pin)
+		list_del(&pin->list);
 	spin_unlock(&vm->pin_lock);
-	if (WARN_ON_ONCE(!found))
+	if (WARN_ON_ONCE(!pin) || written)
 		return;
-	if (written)
-		set_page_dirty(found->page);
-	unpin_user_page(found->page);
-	kfree(found);
+	unpin_user_page(pin->page);
+	kfree(pin);
+}
+
+void nvl_pins_end(struct nvirt_port_vm *vm)
+{
+	struct nvl_pin *pin, *next;
+	LIST_HEAD(ended);
+
+	if (list_empty_careful(&vm->written))
+		return;
+	spin_lock(&vm->pin_lock);
+	list_splice_init(&vm->written, &ended);
+	spin_unlock(&vm->pin_lock);
+	list_for_each_entry_safe(pin, next, &ended, list) {
+		unpin_user_pages_dirty_lock(&pin->page, 1, true);
+		kfree(pin);
+	}
 }
 
 /* ---- memory of L1 ---- */

@@ -24,8 +24,11 @@ int nvl_vcpu_hold(struct nvl_vcpu *vcpu, struct nvirt_port_cpu **cpu)
 
 void nvl_vcpu_release(struct nvirt_port_cpu *cpu)
 {
+	struct nvirt_port_vm *vm = cpu->running->vm;
+
 	cpu->running = NULL;
 	nvl_cpu_release(cpu);
+	nvl_pins_end(vm);
 }
 
 /* ---- ioctls: the vCPU's lock is held ---- */
@@ -251,6 +254,7 @@ static void free_vcpu(struct nvl_vcpu *vcpu)
 {
 	nvl_debugfs_remove(vcpu);
 	nvl_backend->vcpu_exit(vcpu);
+	nvl_pins_end(vcpu->vm);
 	nvl_fpu_exit(vcpu);
 	kfree(vcpu);
 }

@@ -94,7 +94,7 @@ static void destroy(struct kref *ref)
 
 	nvl_memory_exit(vm);
 	WARN_ON_ONCE(nvirt_vm_destroy(&vm->nvirt) != NVIRT_OK);
-	WARN_ON_ONCE(!list_empty(&vm->pins));
+	WARN_ON_ONCE(!list_empty(&vm->pins) || !list_empty(&vm->written));
 	nvl_stage2_exit(vm);
 	free_reserve(vm);
 	kfree(vm);
@@ -168,6 +168,7 @@ static struct nvirt_port_vm *make(const struct nvirt_create_vm *a, int *error)
 	spin_lock_init(&vm->pin_lock);
 	spin_lock_init(&vm->reserve_lock);
 	INIT_LIST_HEAD(&vm->pins);
+	INIT_LIST_HEAD(&vm->written);
 	INIT_LIST_HEAD(&vm->reserve);
 	*error = init_nvirt(vm, a);
 	if (*error)

@@ -34,7 +34,7 @@ warnings="-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror"
 # shellcheck disable=SC2086 # lists of flags
 {
     $cc -std=gnu11 -D_GNU_SOURCE $warnings -O2 -static -pthread -I"$root/ports/linux" "$here/driver-test.c" \
-        "$here/driver-machine.c" "$here/driver-memory.c" \
+        "$here/driver-machine.c" "$here/driver-memory.c" "$here/driver-host.c" \
         -o "$work/tree/bin/driver-test"
     if [ -d "$root/examples/linux-run" ]; then
         make -C "$root/examples/linux-run" -s BUILD="$work/tree/bin/linux-run"
@@ -51,10 +51,12 @@ done
 for image in "$@"; do
     strip -g -o "$work/tree/l1/$(basename "$image")" "$image"
 done
+# A file system that keeps track of its dirty pages, for memory of a guest's out of a file.
+mke2fs -qF -t ext4 -b 4096 -O ^has_journal "$work/tree/ext4" 4M
 install -m 755 "$here/init" "$work/tree/init"
 install -m 755 "$(command -v busybox)" "$work/tree/bin/busybox"
 for applet in awk cat cmp cut dmesg echo grep head insmod kill ls mkswap mount rm rmmod sed seq sh \
-    sleep swapon sync tail taskset tr usleep; do
+    sleep swapon sync tail truncate umount taskset tr usleep; do
     ln -s busybox "$work/tree/bin/$applet"
 done
 (cd "$work/tree" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) | gzip -n >"$out/initrd.gz"

@@ -2,6 +2,7 @@
 /*
  * Machines for the tests of the Linux driver.
  */
+#include <cpuid.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,4 +95,39 @@ void end_machine(struct machine *m)
     CHECK(close(m->vm) == 0);
     CHECK(munmap(m->memory, m->bytes) == 0);
     CHECK(close(m->device) == 0);
+}
+
+bool has_svm(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    __cpuid(1, eax, ebx, ecx, edx);
+    return (ecx >> 5 & 1) == 0;
+}
+
+#define PAGE_DIRECTORY 0x2000u
+
+/* Protected mode with paging, which VMXON wants, on flat segments; all of the memory below 4 MiB is where it is. */
+void start_in_protected_mode(const struct machine *m, uint32_t rip)
+{
+    const struct nvirt_segment code = {8, 0xc9b, 0xffffffff, 0}, data = {16, 0xc93, 0xffffffff, 0};
+    struct nvirt_sregs s = {.size = sizeof(s)};
+    struct nvirt_regs regs = {.size = sizeof(regs)};
+
+    memcpy(m->memory + PAGE_DIRECTORY, &(uint32_t){0x83}, 4);
+    CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_GET_REGS, &regs) == 0);
+    s.cs = code;
+    s.ds = s.es = s.ss = s.fs = s.gs = data;
+    s.cr3 = PAGE_DIRECTORY;
+    s.cr4 = has_svm() ? 0x10 : 0x2010; /* PSE, VMXE */
+    s.cr0 = 0x80000031;
+    regs.rip = rip;
+    CHECK(ioctl(m->vcpu, NVIRT_SET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_SET_REGS, &regs) == 0);
+}
+
+void expect_out(const struct machine *m, uint16_t port)
+{
+    struct nvirt_run run = {.size = sizeof(run)};
+
+    CHECK(run_on(m->vcpu, &run) == 0 && run.reason == NVIRT_EXIT_IO && run.io.port == port);
 }

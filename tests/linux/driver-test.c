@@ -3,7 +3,6 @@
  * Tests of the Linux driver from the program's side. Run inside the machine that tests/linux/init is
  * the first process of: driver-test SUBJECT [ARGUMENT]; status 0 when all went as it must.
  */
-#include <cpuid.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -201,14 +200,6 @@ static int subject_nested(void)
     return failures != 0;
 }
 
-static bool has_svm(void)
-{
-    unsigned eax, ebx, ecx, edx;
-
-    __cpuid(1, eax, ebx, ecx, edx);
-    return (ecx >> 5 & 1) == 0;
-}
-
 /* ---- INIT and SIPI ---- */
 
 static int inject(int vcpu, uint32_t kind, uint32_t vector)
@@ -216,33 +207,6 @@ static int inject(int vcpu, uint32_t kind, uint32_t vector)
     struct nvirt_inject event = {.size = sizeof(event), .kind = kind, .vector = vector};
 
     return ioctl(vcpu, NVIRT_INJECT, &event);
-}
-
-#define PAGE_DIRECTORY 0x2000u
-
-/* Protected mode with paging, which VMXON wants, on flat segments; all of the memory below 4 MiB is where it is. */
-static void start_in_protected_mode(const struct machine *m, uint32_t rip)
-{
-    const struct nvirt_segment code = {8, 0xc9b, 0xffffffff, 0}, data = {16, 0xc93, 0xffffffff, 0};
-    struct nvirt_sregs s = {.size = sizeof(s)};
-    struct nvirt_regs regs = {.size = sizeof(regs)};
-
-    memcpy(m->memory + PAGE_DIRECTORY, &(uint32_t){0x83}, 4);
-    CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_GET_REGS, &regs) == 0);
-    s.cs = code;
-    s.ds = s.es = s.ss = s.fs = s.gs = data;
-    s.cr3 = PAGE_DIRECTORY;
-    s.cr4 = 0x2010; /* VMXE, PSE */
-    s.cr0 = 0x80000031;
-    regs.rip = rip;
-    CHECK(ioctl(m->vcpu, NVIRT_SET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_SET_REGS, &regs) == 0);
-}
-
-static void expect_out(const struct machine *m, uint16_t port)
-{
-    struct nvirt_run run = {.size = sizeof(run)};
-
-    CHECK(run_on(m->vcpu, &run) == 0 && run.reason == NVIRT_EXIT_IO && run.io.port == port);
 }
 
 /*
@@ -560,6 +524,8 @@ int main(int count, char **words)
         return subject_two(argument);
     if (strcmp(subject, "fuzz") == 0)
         return subject_fuzz(argument, count > 3 ? strtoull(words[3], NULL, 0) : 1);
+    if (strcmp(subject, "file") == 0)
+        return subject_file(count > 2 ? words[2] : "");
     if (strcmp(subject, "hold-kvm") == 0)
         return subject_hold_kvm(argument);
     printf("driver-test: no subject '%s'\n", subject);

@@ -48,6 +48,16 @@ struct machine make_machine(const uint8_t *code, size_t bytes);
 struct machine make_machine_with(const uint8_t *code, size_t bytes, bool apic);
 void end_machine(struct machine *m);
 
+bool has_svm(void);
+/* L1 goes on at `rip` in protected mode, with what its vendor's instructions want. */
+void start_in_protected_mode(const struct machine *m, uint32_t rip);
+/* The next exit is an OUT to this port. */
+void expect_out(const struct machine *m, uint16_t port);
+
+/* ---- subjects: driver-host.c ---- */
+
+int subject_file(const char *name);
+
 /* ---- subjects: driver-memory.c ---- */
 
 int subject_memory(int rounds);
