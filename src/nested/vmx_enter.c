@@ -281,6 +281,9 @@ enum nvirt_status nvi_vmx_change_root(struct nvirt_vmx_vcpu *v)
         return status;
     }
     nvirt_tlb_vmx_eptp_switch(&v->tlb);
+    /* The root of the last entry is not that of the next one. */
+    v->now->memo.known = false;
+    v->now->memo.known_enlightened = false;
     NVI_SET02(v, EPTP, nvi_ept_eptp02(&v->ept, v->root));
     place_sppt(v);
     return NVIRT_OK;
@@ -363,6 +366,12 @@ static uint32_t parts_known(const struct nvirt_vmx_vcpu *v, uint32_t due, bool l
     return known;
 }
 
+/* With all of L2's state to be placed the whole of vmcs02 is put together. */
+static bool is_whole(uint32_t due)
+{
+    return (due & NVI_GUEST_GROUPS) == NVI_GUEST_GROUPS;
+}
+
 /* vmcs12 is to be complete in the groups that are looked at, and in what this entry or its exit
  * replaces in vmcs02 without saving it. */
 static void settle_due(struct nvirt_vmx_vcpu *v, uint32_t due)
@@ -391,6 +400,9 @@ static void settle_due(struct nvirt_vmx_vcpu *v, uint32_t due)
     }
     if (nvi_vmx_pdptes_source(vmcs12) == NVI_VMX_PDPTES_MEMORY) {
         (void)nvi_vmcs12_get(v, NVIRT_VMCS_GUEST_CR3);
+    }
+    if (is_whole(due)) {
+        (void)nvi_vmcs12_get(v, NVIRT_VMCS_GUEST_INTERRUPT_STATUS);
     }
 }
 
@@ -767,9 +779,7 @@ void nvi_vmx_enter(struct nvirt_vmx_vcpu *v)
     if ((due & (NVI_GROUP(HOST) | NVI_GROUP(CONTROLS))) != 0) {
         nvi_vmx_forget_exit(v);
     }
-    /* With all of L2's state to be placed the whole is put together. */
-    status = (due & NVI_GUEST_GROUPS) == NVI_GUEST_GROUPS ? enter_whole(v, &in)
-                                                          : enter_in_parts(v, due, &in);
+    status = is_whole(due) ? enter_whole(v, &in) : enter_in_parts(v, due, &in);
     if (status != NVIRT_OK) {
         /* L1 has not moved: it executes the instruction again when the host has found a page. */
         v->error = status;
@@ -785,7 +795,6 @@ static bool survives_remerge(enum nvirt_vmcs_field field)
     case NVIRT_VMCS_ENTRY_INTERRUPTION:
     case NVIRT_VMCS_ENTRY_ERROR_CODE:
     case NVIRT_VMCS_ENTRY_INSN_LENGTH:
-    case NVIRT_VMCS_ENTRY_CONTROLS:
     case NVIRT_VMCS_CR0_SHADOW:
     case NVIRT_VMCS_CR4_SHADOW:
         return true;
@@ -825,6 +834,8 @@ void nvi_vmx_remerge(struct nvirt_vmx_vcpu *v)
     merge_inputs(v, &in);
     v->next = hw->image;
     nvi_vmx_merge_controls(&in, &v->next);
+    v->next.entry_controls = (v->next.entry_controls & ~(uint64_t)NVIRT_VMX_ENTRY_CTL_IA32E) |
+                             (NVI_GET02(v, ENTRY_CONTROLS) & NVIRT_VMX_ENTRY_CTL_IA32E);
     for (uint32_t i = 0; i < NVIRT_VMCS_FIELD_COUNT; i++) {
         enum nvirt_vmcs_field field = (enum nvirt_vmcs_field)i;
 

@@ -159,6 +159,11 @@ void nvi_vmx_reinject(struct nvirt_vmx_vcpu *v)
     bool has_error = (word & NVIRT_VMX_INTR_ERROR_CODE) != 0;
     uint32_t error = has_error ? (uint32_t)NVI_GET(v, EXIT_INTERRUPTION_ERROR) : 0;
 
+    if (slot_is_free(v) && (NVI_GET(v, EXIT_INTERRUPTION) & NVIRT_VMX_INTR_NMI_UNBLOCKING) != 0) {
+        /* A fault of an IRET: that one is not executed again before the handler ran, and had unblocked NMIs. */
+        NVI_SET(v, GUEST_INTERRUPTIBILITY,
+                NVI_GET(v, GUEST_INTERRUPTIBILITY) & ~NVIRT_VMX_BLOCK_NMI);
+    }
     if (!slot_is_free(v)) {
         raise_full(v, (struct nvi_exception){ .vector = vector,
                                               .has_error = has_error,
@@ -337,19 +342,34 @@ static enum outcome combine(uint64_t word, uint8_t second)
     return OUTCOME_SECOND;
 }
 
+/* L2 would leave for it: were it to wait, an event that L1 injected, with a vector of L2's choice, would
+ * come back to L1 as one of its own. */
+static bool is_exit_of_l2(const struct nvirt_vmx_vcpu *v, uint64_t pin_control)
+{
+    return v->level == 2 && (v->vmcs12.pin_controls & pin_control) != 0;
+}
+
 /* The second exception is delivered first. An interrupt or NMI is no part of the program and comes
- * back later; an exception comes back when its instruction is executed again.
+ * back later; an exception comes back when its instruction is executed again. Where it cannot come back
+ * the delivery has ended as it does on a CPU: an interrupt is gone, and an NMI blocks further ones.
  * @return false when the slot cannot be vacated: an interrupt waits already. */
 static bool vacate_slot(struct nvirt_vmx_vcpu *v, uint64_t word)
 {
     if (type_of(word) == NVIRT_VMX_INTR_TYPE_EXTERNAL) {
-        if (v->pending.interrupt) {
-            return false;
+        if (!is_exit_of_l2(v, NVIRT_VMX_PIN_EXT_INT)) {
+            if (v->pending.interrupt) {
+                return false;
+            }
+            v->pending.interrupt = true;
+            v->pending.vector = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
         }
-        v->pending.interrupt = true;
-        v->pending.vector = (uint8_t)(word & NVIRT_VMX_INTR_VECTOR);
     } else if (type_of(word) == NVIRT_VMX_INTR_TYPE_NMI) {
-        v->pending.nmi = true;
+        if (is_exit_of_l2(v, NVIRT_VMX_PIN_NMI)) {
+            NVI_SET(v, GUEST_INTERRUPTIBILITY,
+                    NVI_GET(v, GUEST_INTERRUPTIBILITY) | NVIRT_VMX_BLOCK_NMI);
+        } else {
+            v->pending.nmi = true;
+        }
     }
     NVI_SET(v, ENTRY_INTERRUPTION, 0);
     return true;
@@ -556,6 +576,10 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
             force_exit(v);
         }
         return;
+    }
+    if (v->level == 2 && v->pending.exception.waiting) {
+        /* Before what may take L2 out: L1 is told of it then, and does not meet it itself. */
+        nvi_vmx_deliver_exception(v);
     }
     if (!deliver_init_or_trap(v)) {
         deliver_once(v);

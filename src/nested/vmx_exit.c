@@ -181,6 +181,7 @@ static bool is_l1s(struct nvirt_vmx_vcpu *v, const struct nvirt_gprs *gprs, uint
     }
     if (basic == NVIRT_VMX_EXIT_CR_ACCESS) {
         in.rsp = NVI_GET02(v, GUEST_RSP);
+        in.in_64bit_mode = nvi_vmx_in_64bit_mode(v);
     }
     if (basic == NVIRT_VMX_EXIT_VMREAD || basic == NVIRT_VMX_EXIT_VMWRITE) {
         in.encoding = nvi_vmx_insn_encoding(v, gprs);

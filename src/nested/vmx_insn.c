@@ -56,10 +56,23 @@ void nvi_vmx_fail(struct nvirt_vmx_vcpu *v, uint32_t error)
  * CPL comes after the exit.
  */
 
-/* What every instruction but VMXON begins with. @return false when a fault was raised. */
-static bool may_execute(struct nvirt_vmx_vcpu *v)
+/* The two that a CPU may have or not. */
+static bool exists(const struct nvirt_vmx_vcpu *v, uint32_t reason)
 {
-    if (!v->vmx.on) {
+    switch (reason) {
+    case NVIRT_VMX_EXIT_INVEPT:
+        return (v->offer.ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT) != 0;
+    case NVIRT_VMX_EXIT_INVVPID:
+        return (v->offer.ept_vpid & NVIRT_VMX_VPID_CAP_INVVPID) != 0;
+    default:
+        return true;
+    }
+}
+
+/* What every instruction but VMXON begins with. @return false when a fault was raised. */
+static bool may_execute(struct nvirt_vmx_vcpu *v, uint32_t reason)
+{
+    if (!v->vmx.on || !exists(v, reason)) {
         nvi_vmx_raise(v, NVIRT_VECTOR_UD);
         return false;
     }
@@ -410,7 +423,7 @@ static void execute(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint32_t 
 
 void nvi_vmx_vmcall_in_root(struct nvirt_vmx_vcpu *v)
 {
-    if (may_execute(v)) {
+    if (may_execute(v, NVIRT_VMX_EXIT_VMCALL)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_VMCALL_ROOT);
     }
 }
@@ -431,7 +444,7 @@ bool nvi_vmx_instruction(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs, uint
     case NVIRT_VMX_EXIT_VMRESUME:
     case NVIRT_VMX_EXIT_INVEPT:
     case NVIRT_VMX_EXIT_INVVPID:
-        if (may_execute(v)) {
+        if (may_execute(v, reason)) {
             execute(v, gprs, reason);
         }
         break;

@@ -46,10 +46,6 @@ void nvi_vmx_invept(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
     uint64_t type = type_operand(v, gprs);
     uint64_t descriptor[2];
 
-    if ((v->offer.ept_vpid & NVIRT_VMX_EPT_CAP_INVEPT) == 0) {
-        nvi_vmx_raise(v, NVIRT_VECTOR_UD);
-        return;
-    }
     if (!nvi_vmx_invept_is_offered(v, type)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;
@@ -109,10 +105,6 @@ void nvi_vmx_invvpid(struct nvirt_vmx_vcpu *v, struct nvirt_gprs *gprs)
     uint64_t type = type_operand(v, gprs);
     uint64_t descriptor[2];
 
-    if ((v->offer.ept_vpid & NVIRT_VMX_VPID_CAP_INVVPID) == 0) {
-        nvi_vmx_raise(v, NVIRT_VECTOR_UD);
-        return;
-    }
     if (!nvi_vmx_invvpid_is_offered(v, type)) {
         nvi_vmx_fail(v, NVIRT_VMX_ERR_INVALIDATE_OPERAND);
         return;

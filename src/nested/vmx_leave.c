@@ -138,6 +138,7 @@ static void become_level_1(struct nvirt_vmx_vcpu *v)
         v->barrier = true;
     }
     v->level = 1;
+    v->pending.exception.waiting = false; /* What still waits was L2's. */
     v->now->shadow_due = true;
     v->entry_pending = false;
     v->forced_exit = false;

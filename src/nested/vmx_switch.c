@@ -540,7 +540,8 @@ enum nvirt_status nvi_vmx_prepare_switched(struct nvirt_vmx_vcpu *v, struct nvir
     bool l2 = v->level == 2;
 
     v->error = NVIRT_OK; /* Of the last attempt, if hardware refused it. */
-    if (v->remerge || v->dead || (!l2 && !nvi_vmx_apic01_is_settled(v))) {
+    if (v->remerge || v->dead ||
+        (l2 ? v->now->sequence != nvirt_port_sequence(v->port) : !nvi_vmx_apic01_is_settled(v))) {
         return nvi_vmx_prepare_any(v, v->home, run);
     }
     if (l2) {

@@ -208,6 +208,7 @@ struct nvi_vmx_owner_in {
     uint32_t interruption_error;
     const struct nvirt_gprs *gprs; /**< L2's, for MOV CR and the MSR index. */
     uint64_t rsp;          /**< L2's RSP, for MOV CR from it. */
+    bool in_64bit_mode;    /**< L2's, for the width of MOV CR. */
     uint64_t encoding;     /**< Of the field that VMREAD or VMWRITE names, in the width of L2's mode. */
 };
 

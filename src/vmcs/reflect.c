@@ -156,8 +156,9 @@ static bool wants_mtf(const struct nvirt_vmcs *vmcs12)
 static uint64_t cr_operand(const struct nvi_vmx_owner_in *in)
 {
     uint64_t number = (in->qualification & NVIRT_VMX_QUAL_CR_GPR) >> NVIRT_VMX_QUAL_CR_GPR_SHIFT;
+    uint64_t value = number == NVIRT_RSP ? in->rsp : in->gprs->r[number];
 
-    return number == NVIRT_RSP ? in->rsp : in->gprs->r[number];
+    return in->in_64bit_mode ? value : value & NVIRT_BITS(31, 0);
 }
 
 static bool is_cr3_target(const struct nvirt_vmcs *vmcs12, uint64_t value)

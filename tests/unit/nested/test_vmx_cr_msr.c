@@ -708,10 +708,37 @@ static void bits_the_host_takes_while_l2_runs_read_as_before(void **state)
     w->v->prepared = true;
 }
 
+/* [SDM 3C "Instructions That Cause VM Exits Conditionally"]: the operand of an L2 outside 64-bit mode has 32
+ * bits, whatever its register has above them. */
+static void a_cr3_target_of_a_32_bit_l2_is_one(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcs *c;
+
+    SET1(w, PROC_CONTROLS, GET1(w, PROC_CONTROLS) | NVIRT_VMX_PROC_CR3_LOAD);
+    ready_to_launch(w);
+    c = &w->v->vmcs12;
+    c->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
+    c->guest_efer = 0;
+    c->guest_cr4 = 0x2000;
+    c->guest_cs_ar = 0xc09b;
+    c->proc_controls |= NVIRT_VMX_PROC_CR3_LOAD;
+    c->cr3_target_count = 1;
+    c->cr3_target0 = 0x51000;
+    vmlaunch(w);
+    w->gprs.r[NVIRT_RBX] = UINT64_C(0xffffffff00051000);
+    exit_with(w, NVIRT_VMX_EXIT_CR_ACCESS, 3 | NVIRT_RBX << 8, 0);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    w->gprs.r[NVIRT_RBX] = 0x52000;
+    exit_with(w, NVIRT_VMX_EXIT_CR_ACCESS, 3 | NVIRT_RBX << 8, 0);
+    assert_int_equal(nvirt_vmx_level(w->v), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(in_l2_bits_of_host_and_l1_keep_their_values),
+        TEST(a_cr3_target_of_a_32_bit_l2_is_one),
         TEST(bits_the_host_takes_while_l2_runs_read_as_before),
         TEST(l1_sees_vmxe_as_it_wrote_it),
         TEST(in_vmx_operation_vmxe_cannot_be_cleared),

@@ -619,6 +619,30 @@ static void a_debugctl_that_an_exit_did_not_save_is_judged_too(void **state)
     assert_int_equal(READ12(w, EXIT_REASON), 0x80000021);
 }
 
+/* A control of entries that L0 turns on under an L2 that runs counts at once, and later on. "IA-32e mode
+ * guest" is L2's by then. */
+static void an_entry_control_of_l0s_counts_while_l2_runs(void **state)
+{
+    const uint64_t counters = NVIRT_VMX_ENTRY_CTL_LOAD_PERF_GLOBAL;
+    const struct fake_set left_long_mode[] = {
+        { 0x4402, NVIRT_VMX_EXIT_OTHER_SMI }, { 0x4408, 0 }, { 0x440c, INSN_LENGTH }, { 0x2806, 0x100 },
+        { 0x6800, 0x10031 }, { 0x4012, 0x11fb | NVIRT_VMX_ENTRY_CTL_LOAD_EFER } };
+    struct world *w = *state;
+
+    w->v->offer.entry &= ~(counters << 32);
+    begin(w, true);
+    SET1(w, GUEST_RIP, L1_RIP);
+    l1_insn(w, NVIRT_VMX_EXIT_VMRESUME, 0);
+    run_to(w, left_long_mode, sizeof left_long_mode / sizeof left_long_mode[0]);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    SET1(w, ENTRY_CONTROLS, GET1(w, ENTRY_CONTROLS) | counters);
+    SET1(w, GUEST_PERF_GLOBAL, 3);
+    prepare(w);
+    assert_true((HW(w, ENTRY_CONTROLS) & counters) != 0);
+    assert_true((HW(w, ENTRY_CONTROLS) & NVIRT_VMX_ENTRY_CTL_IA32E) == 0);
+    assert_true(HW(w, GUEST_PERF_GLOBAL) == 3);
+}
+
 /* The timer has its work at each entry: no switch is plain (vmx_switch.c) with it. */
 static int setup_timer(void **state)
 {
@@ -641,6 +665,7 @@ int main(void)
         TEST(what_comes_from_l0_and_l1_takes_effect),
         TEST(what_an_exit_did_not_save_is_judged_beside_the_rest),
         TEST(a_debugctl_that_an_exit_did_not_save_is_judged_too),
+        TEST(an_entry_control_of_l0s_counts_while_l2_runs),
         TEST(what_l2_leaves_behind_is_what_l1_reads),
         TEST(what_l2_leaves_behind_reaches_the_region),
         TEST(l1_takes_turns_among_its_vmcss),

@@ -490,6 +490,11 @@ static void flush_instructions_that_are_not_offered_are_ud(void **state)
     w->v->prepared = true;
     l1_insn(w, NVIRT_VMX_EXIT_INVVPID, INFO_PLAIN);
     expect_exception(w, NVIRT_VECTOR_UD, false, 0);
+    w->v->prepared = true;
+    /* Whatever the privilege is that a CPU with them would ask for. */
+    SET1(w, GUEST_SS_AR, 0xc0f3);
+    l1_insn(w, NVIRT_VMX_EXIT_INVEPT, INFO_PLAIN);
+    expect_exception(w, NVIRT_VECTOR_UD, false, 0);
 }
 
 /* ---- completion ---- */

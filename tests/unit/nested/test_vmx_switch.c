@@ -653,6 +653,25 @@ static void a_refused_read_is_told(void **state)
     }
 }
 
+/* Memory that the host moves between a plain entry of L1's and the prepare: pages are found where they are. */
+static void a_move_before_the_prepare_counts(void **state)
+{
+    struct world *w = *state;
+    uint64_t pins;
+
+    with_io_bitmaps(w);
+    vmlaunch(w);
+    for (uint32_t i = 0; i < 2; i++) {
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        exit_with(w, NVIRT_VMX_EXIT_VMRESUME, 0, 0);
+    }
+    assert_true(w->v->switched);
+    pins = nvirt_vmx_stats(w->v)->pins;
+    w->port->sequence += 2;
+    prepare(w);
+    assert_true(nvirt_vmx_stats(w->v)->pins == pins + 2);
+}
+
 /* The CPU changes between the two: VMLAUNCH there, of either VMCS. */
 static void a_moved_vcpu_launches_anew(void **state)
 {
@@ -678,6 +697,7 @@ int main(void)
         TEST(the_host_finds_l1_at_its_exit_handler),
         TEST(an_event_after_a_plain_exit_is_not_lost),
         TEST(a_moved_vcpu_launches_anew),
+        TEST(a_move_before_the_prepare_counts),
         TEST(a_control_turned_on_later_ends_plain_switches),
         TEST(an_l2_that_left_in_virtual_8086_mode_is_checked),
         TEST(an_nmi_of_l1s_blocks_nmis_there_once),

@@ -508,10 +508,45 @@ static void a_descriptor_without_memory_is_none_for_hardware(void **state)
     w->v->prepared = false;
 }
 
+/* [SDM 3C "Guest Interrupt Status"]: the same where L1 wrote to all of L2's state but this, and where its
+ * entries have a list: vmcs02 is put together as a whole then. */
+static void the_status_survives_a_whole_entry(void **state)
+{
+    const struct fake_set left[] = {
+        { 0x4402, NVIRT_VMX_EXIT_CPUID }, { 0x6400, 0 }, { 0x4408, 0 }, { 0x440c, INSN_LENGTH },
+        { 0x0810, 0x5141 },
+    };
+    struct world *w = *state;
+
+    for (uint32_t i = 0; i < 2; i++) {
+        ready_with_interrupts(w);
+        w->v->vmcs12.entry_msr_load_count = i;
+        w->v->vmcs12.entry_msr_load_addr = MSR_LIST;
+        fake_vm_msr_set(w->port, NVIRT_MSR_LSTAR, 0, false);
+        fake_vm_put64(w->port, MSR_LIST, NVIRT_MSR_LSTAR);
+        vmlaunch(w);
+        run_to(w, left, sizeof left / sizeof left[0]);
+        assert_int_equal(nvirt_vmx_level(w->v), 1);
+        if (i == 0) {
+            WRITE12(w, GUEST_RIP, L2_RIP + 8);
+            WRITE12(w, GUEST_CR3, 0x51000);
+            WRITE12(w, GUEST_GS_BASE, 0x1000);
+            WRITE12(w, GUEST_SYSENTER_CS, 0x10);
+        }
+        l1_insn(w, NVIRT_VMX_EXIT_VMRESUME, 0);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        prepare(w);
+        assert_true(HW(w, GUEST_INTERRUPT_STATUS) == 0x5141);
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        l1_insn(w, NVIRT_VMX_EXIT_VMXOFF, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(status_and_eoi_bitmap_reach_hardware),
+        TEST(the_status_survives_a_whole_entry),
         TEST(the_status_is_l2s_until_l1_writes_it),
         TEST(a_write_of_the_status_costs_one_field),
         TEST(eoi_and_register_writes_exit_to_l1),

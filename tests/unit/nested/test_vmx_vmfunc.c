@@ -298,6 +298,27 @@ static void pdptes_of_a_pae_l2_stay(void **state)
     assert_true(HW(w, GUEST_PDPTE3) == 0x63001);
 }
 
+/* [SDM 3C "EPTP Switching"]: the VMCS has the new EPTP from then on. Entries take the short way here. */
+static void later_entries_are_on_the_new_root(void **state)
+{
+    struct world *w = *state;
+    uint64_t eptp = 0;
+
+    launch_with_list(w);
+    for (uint64_t i = 0; i < 6; i++) {
+        if (i % 3 == 1)
+            eptp = switched(w, 0, i == 1 ? 1 : 0);
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        assert_int_equal(nvirt_vmx_level(w->v), 1);
+        exit_with(w, NVIRT_VMX_EXIT_VMRESUME, 0, 0);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        assert_true(i == 0 || w->v->switched == (i % 3 != 1));
+        prepare(w);
+        assert_true(eptp == 0 || HW(w, EPTP) == eptp);
+        w->v->prepared = false;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +337,7 @@ int main(void)
         TEST(without_a_page_the_root_of_before_is_used_again),
         TEST(an_empty_root_of_before_is_not_flushed_again),
         TEST(pdptes_of_a_pae_l2_stay),
+        TEST(later_entries_are_on_the_new_root),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,7 @@ static void make(struct rig *r)
     r->in.vmcs12 = &r->vmcs12;
     r->in.vmcs01 = &r->vmcs01;
     r->in.gprs = &r->gprs;
+    r->in.in_64bit_mode = true;
 }
 
 static enum nvi_vmx_owner owner(struct rig *r, uint32_t reason)
@@ -273,6 +274,11 @@ static void test_mov_to_cr3_is_l1s_unless_a_target_matches(void **state)
     r.vmcs12.cr3_target_count = 1;
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_CR_ACCESS), NVI_VMX_OWNER_L1);
     r.vmcs12.cr3_target_count = 2;
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_CR_ACCESS), NVI_VMX_OWNER_L0);
+    /* What a register of 64 bits has above its 32 is no operand outside 64-bit mode. */
+    r.gprs.r[NVIRT_RAX] = UINT64_C(0xffffffff00005000);
+    assert_int_equal(owner(&r, NVIRT_VMX_EXIT_CR_ACCESS), NVI_VMX_OWNER_L1);
+    r.in.in_64bit_mode = false;
     assert_int_equal(owner(&r, NVIRT_VMX_EXIT_CR_ACCESS), NVI_VMX_OWNER_L0);
 }
 
