@@ -18,6 +18,8 @@ enum nvl_vendor nvl_vendor;
 const struct nvl_backend *nvl_backend;
 bool nvl_has_apic_page;
 
+#define PATIENCE (2 * HZ) /* of a CPU that goes, with those who sleep in it */
+
 static DEFINE_PER_CPU(struct nvirt_port_cpu, nvl_cpu);
 static DEFINE_MUTEX(users_lock);
 static unsigned int users;
@@ -164,13 +166,20 @@ static int cpu_comes(unsigned int number)
 	return error;
 }
 
+/*
+ * Who is held here was preempted by this thread, or sleeps for a page of its process. That ends soon as a rule, but may
+ * as well never: the memory's other end may be a program (userfaultfd, FUSE), or a server that is gone. Then
+ * the CPU stays, rather than that all who wait for a change of CPUs wait for that program.
+ */
 static int cpu_goes(unsigned int number)
 {
 	struct nvirt_port_cpu *cpu = nvl_this_cpu();
 
-	/* Who is held here sleeps for a page, or was preempted by this thread: either ends soon. */
 	cpu->leaving = true;
-	wait_event(cpu->emptied, READ_ONCE(cpu->loaded) == 0);
+	if (!wait_event_timeout(cpu->emptied, READ_ONCE(cpu->loaded) == 0, PATIENCE)) {
+		cpu->leaving = false;
+		return -EBUSY;
+	}
 	mutex_lock(&users_lock);
 	local_irq_disable();
 	disable_here(NULL);

@@ -4,9 +4,15 @@
  * counts as locked.
  */
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "driver-test.h"
@@ -65,5 +71,94 @@ int subject_file(const char *name)
     expect_out(&m, 0x80);
     end_machine(&m);
     CHECK(close(file) == 0);
+    return failures != 0;
+}
+
+/* ---- a thread that sleeps on a CPU that is to go ---- */
+
+/* 0, or the error. */
+static int set_online(const char *digit)
+{
+    int file = open("/sys/devices/system/cpu/cpu1/online", O_WRONLY);
+    int error = write(file, digit, 1) == 1 ? 0 : errno;
+
+    CHECK(file >= 0 && close(file) == 0);
+    return error;
+}
+
+/* Whoever touches the page sleeps until answer() is given. */
+static int make_unanswered(void *page)
+{
+    int file = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    struct uffdio_api api = {.api = UFFD_API};
+    struct uffdio_register range = {.range = {(uintptr_t)page, PAGE},
+                                    .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+    CHECK(file >= 0 && ioctl(file, UFFDIO_API, &api) == 0);
+    CHECK(ioctl(file, UFFDIO_REGISTER, &range) == 0);
+    CHECK(madvise(page, PAGE, MADV_DONTNEED) == 0); /* It may have come with a large page. */
+    return file;
+}
+
+static void answer(int file)
+{
+    struct pollfd ready = {.fd = file, .events = POLLIN};
+    struct uffd_msg message;
+    struct uffdio_zeropage zero = {.mode = 0};
+
+    CHECK(poll(&ready, 1, 0) == 1 && read(file, &message, sizeof(message)) == sizeof(message));
+    zero.range = (struct uffdio_range){message.arg.pagefault.address & ~(uint64_t)(PAGE - 1), PAGE};
+    CHECK(ioctl(file, UFFDIO_ZEROPAGE, &zero) == 0);
+}
+
+#define NO_MEMORY 0x400000u
+
+/* An access where no memory is, by an instruction that ends where the control page begins. */
+static struct machine make_stranger(void)
+{
+    static const uint8_t hlt[] = {0xf4}, load[] = {0xa1, 0x00, 0x00, 0x40, 0x00}; /* mov eax, [NO_MEMORY] */
+    struct machine m = make_machine(hlt, sizeof(hlt));
+
+    memcpy(m.memory + CONTROL_PAGE - sizeof(load), load, sizeof(load));
+    start_in_protected_mode(&m, CONTROL_PAGE - sizeof(load));
+    return m;
+}
+
+static void *run_on_cpu1(void *argument)
+{
+    const struct machine *m = argument;
+    struct nvirt_run run = {.size = sizeof(run)};
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(1, &set);
+    CHECK(sched_setaffinity(0, sizeof(set), &set) == 0);
+    CHECK(run_on(m->vcpu, &run) == 0);
+    CHECK(run.reason == NVIRT_EXIT_MMIO && run.mmio.address == NO_MEMORY);
+    return NULL;
+}
+
+/*
+ * The bytes of the instruction are read on, into a page that the program does not provide: the vCPU's thread sleeps
+ * inside nvirt. The CPU that it is held on cannot go, which is said within seconds; it can when the page has come.
+ */
+int subject_hostage(void)
+{
+    struct machine m = make_stranger();
+    int file = make_unanswered(m.memory + CONTROL_PAGE);
+    struct pollfd asked = {.fd = file, .events = POLLIN};
+    pthread_t thread;
+    time_t began;
+
+    CHECK(pthread_create(&thread, NULL, run_on_cpu1, &m) == 0);
+    CHECK(poll(&asked, 1, 20000) == 1);
+    began = time(NULL);
+    CHECK(set_online("0") == EBUSY);
+    CHECK(time(NULL) - began < 20);
+    answer(file);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(set_online("0") == 0 && set_online("1") == 0);
+    CHECK(close(file) == 0);
+    end_machine(&m);
     return failures != 0;
 }

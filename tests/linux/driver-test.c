@@ -526,6 +526,8 @@ int main(int count, char **words)
         return subject_fuzz(argument, count > 3 ? strtoull(words[3], NULL, 0) : 1);
     if (strcmp(subject, "file") == 0)
         return subject_file(count > 2 ? words[2] : "");
+    if (strcmp(subject, "hostage") == 0)
+        return subject_hostage();
     if (strcmp(subject, "hold-kvm") == 0)
         return subject_hold_kvm(argument);
     printf("driver-test: no subject '%s'\n", subject);

@@ -57,6 +57,7 @@ void expect_out(const struct machine *m, uint16_t port);
 /* ---- subjects: driver-host.c ---- */
 
 int subject_file(const char *name);
+int subject_hostage(void);
 
 /* ---- subjects: driver-memory.c ---- */
 
