@@ -454,9 +454,8 @@ bool nvi_vmx_deliver_nmi(struct nvirt_vmx_vcpu *v)
     uint64_t blocking = NVI_GET(v, GUEST_INTERRUPTIBILITY);
 
     if (v->level == 2 && (v->vmcs12.pin_controls & NVIRT_VMX_PIN_NMI) != 0) {
-        if ((v->vmcs12.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS) == 0 &&
-            (blocking & NVIRT_VMX_BLOCK_NMI) != 0) {
-            return true;
+        if (nvi_vmx_nmis_are_held(&v->vmcs12)) {
+            return false; /* No window opens before L2 is left. */
         }
         exit_info_for_event(NVIRT_VMX_EXIT_EXCEPTION_NMI,
                             event_word(NVIRT_VMX_INTR_TYPE_NMI, NVIRT_VECTOR_NMI, false), &info);

@@ -487,6 +487,7 @@ static enum nvirt_status restore_l2(struct nvirt_vmx_vcpu *v, const struct items
         (ITEM(items, SIPI) != 0 && v->vmcs12.guest_activity != NVIRT_VMX_ACTIVITY_WAIT_SIPI)) {
         return NVIRT_ERR_DATA;
     }
+    v->now->l1_ia32e = (NVI_GET01(v, GUEST_EFER) & NVIRT_EFER_LMA) != 0;
     forget_caches(v);
     status = nvi_vmx_build_vmcs02(v, &merge);
     if (status != NVIRT_OK) {

@@ -53,7 +53,7 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
 {
     const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
 
-    return is_within(vmcs12->pin_controls, 0, PLAIN_PIN) &&
+    return is_within(vmcs12->pin_controls, 0, PLAIN_PIN) && !nvi_vmx_holds_nmis(vmcs12) &&
            (vmcs12->proc_controls & NOT_PLAIN_PROC) == 0 &&
            is_within(nvi_vmx_proc2(vmcs12), 0, PLAIN_PROC2) &&
            is_within(vmcs12->exit_controls, NEEDED_EXIT, PLAIN_EXIT) &&

@@ -134,10 +134,10 @@ static void merge_pin(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *out)
     uint64_t pin01 = in->vmcs01->pin_controls & PIN_FROM_01;
 
     if ((pin12 & NVIRT_VMX_PIN_NMI) == 0) {
-        /* NMI blocking of L2 is virtual for L0's sake only if L0 takes the NMIs and L1 does not. */
         pin12 &= ~NVIRT_VMX_PIN_VIRTUAL_NMIS;
-        pin01 |= in->vmcs01->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS;
     }
+    /* Where L0 takes the NMIs, L2's blocking is virtual for its sake, whatever L1 makes of it. */
+    pin01 |= in->vmcs01->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS;
     out->pin_controls = required(in->cpu, in->cpu->pin, in->cpu->true_pin) | pin12 | pin01;
     if (in->posted_descriptor != 0) {
         out->pin_controls |= NVIRT_VMX_PIN_POSTED_INTERRUPTS;
@@ -436,6 +436,10 @@ static void merge_event(const struct nvirt_vmcs *vmcs12, struct nvirt_vmcs *out)
     out->entry_interruption = vmcs12->entry_interruption;
     out->entry_error_code = vmcs12->entry_error_code;
     out->entry_insn_length = vmcs12->entry_insn_length;
+    if (nvi_vmx_holds_nmis(vmcs12) && nvi_vmx_injects_nmi(vmcs12)) {
+        /* Its delivery blocks NMIs in any case; with "virtual NMIs" none may be blocked before. */
+        out->guest_interruptibility &= ~(uint64_t)NVIRT_VMX_BLOCK_NMI;
+    }
 }
 
 void nvi_vmx_merge_flow(const struct nvi_vmx_merge_in *in, struct nvirt_vmcs *vmcs02)

@@ -199,6 +199,30 @@ struct nvi_vmx_lookup {
     uint32_t count;
 };
 
+/** L1 exits on NMIs without "virtual NMIs": they are blocked as the entry left them for as long as L2 runs,
+ *  whatever IRET it executes [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]. In
+ *  vmcs02 the blocking is virtual all the same, where vmcs01's is: L1 blocks no NMI of the host's. */
+static inline bool nvi_vmx_holds_nmis(const struct nvirt_vmcs *vmcs12)
+{
+    return (vmcs12->pin_controls & (NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS)) ==
+           NVIRT_VMX_PIN_NMI;
+}
+
+/** vmcs12's entry injects an NMI. */
+static inline bool nvi_vmx_injects_nmi(const struct nvirt_vmcs *vmcs12)
+{
+    return (vmcs12->entry_interruption & (NVIRT_VMX_INTR_VALID | NVIRT_VMX_INTR_TYPE)) ==
+           (NVIRT_VMX_INTR_VALID | NVIRT_VMX_INTR_TYPE_NMI << NVIRT_VMX_INTR_TYPE_SHIFT);
+}
+
+/** So they are, by the entry of vmcs12, which nothing has been saved into since. */
+static inline bool nvi_vmx_nmis_are_held(const struct nvirt_vmcs *vmcs12)
+{
+    return nvi_vmx_holds_nmis(vmcs12) &&
+           ((vmcs12->guest_interruptibility & NVIRT_VMX_BLOCK_NMI) != 0 ||
+            nvi_vmx_injects_nmi(vmcs12));
+}
+
 struct nvi_vmx_owner_in {
     const struct nvirt_vmcs *vmcs12;
     const struct nvirt_vmcs *vmcs01;

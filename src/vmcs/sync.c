@@ -93,6 +93,7 @@ static void save_pdptes(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs
 void nvi_vmx_save_flow(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs12)
 {
     uint64_t controls = vmcs12->exit_controls;
+    bool nmis_held = nvi_vmx_nmis_are_held(vmcs12);
 
     /* Unrolled from the table: this is on the path of every exit to L1. */
 #define NVIRT_VMCS_FIELD(NAME, member, encoding, kind, group, gate)                                \
@@ -107,6 +108,10 @@ void nvi_vmx_save_flow(const struct nvirt_vmcs *vmcs02, struct nvirt_vmcs *vmcs1
         vmcs12->guest_preemption_timer = vmcs02->guest_preemption_timer;
     }
     save_pdptes(vmcs02, vmcs12);
+    if (nvi_vmx_holds_nmis(vmcs12)) {
+        vmcs12->guest_interruptibility &= ~(uint64_t)NVIRT_VMX_BLOCK_NMI;
+        vmcs12->guest_interruptibility |= nmis_held ? NVIRT_VMX_BLOCK_NMI : 0;
+    }
     /* An exit stores LMA into "IA-32e mode guest" and clears the valid bit of the event to inject
      * [SDM 3C "Recording VM-Exit Information and Updating VM-entry Control Fields"]. */
     vmcs12->entry_controls &= ~NVIRT_VMX_ENTRY_CTL_IA32E;
@@ -169,7 +174,9 @@ static bool nmi_blocked_after(const struct nvirt_vmcs *vmcs02, const struct nvir
     if ((vmcs12->pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS) != 0) {
         return false;
     }
-    return (vmcs02->guest_interruptibility & NVIRT_VMX_BLOCK_NMI) != 0;
+    /* What the exit saved, where L2's IRET counted for vmcs02 only. */
+    return ((nvi_vmx_holds_nmis(vmcs12) ? vmcs12 : vmcs02)->guest_interruptibility &
+            NVIRT_VMX_BLOCK_NMI) != 0;
 }
 
 static struct nvi_cet cet_of(const struct nvirt_vmcs *vmcs)

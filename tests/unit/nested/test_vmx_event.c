@@ -365,18 +365,41 @@ static void an_nmi_l1_exits_on_takes_l2_out_and_blocks_nmis(void **state)
     assert_true((HW(w, GUEST_INTERRUPTIBILITY) & NVIRT_VMX_BLOCK_NMI) != 0);
 }
 
-static void an_nmi_exit_waits_while_l2_blocks_real_nmis(void **state)
+/* [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]: with "NMI exiting" and without
+ * "virtual NMIs" an IRET of L2's unblocks none; the blocking is L1's when L2 has left. Of the CPU's own NMIs
+ * none is blocked meanwhile, and no window is waited for that would never close. */
+static void nmis_that_l1s_entry_blocks_stay_blocked(void **state)
 {
+    const struct fake_set after_iret[] = {
+        { 0x4402, NVIRT_VMX_EXIT_OTHER_SMI }, { 0x6400, 0 }, { 0x4404, 0 }, { 0x4406, 0 },
+        { 0x4408, 0 }, { 0x440a, 0 }, { 0x440c, INSN_LENGTH }, { 0x440e, 0 }, { 0x4824, 0 },
+    };
     struct world *w = *state;
 
-    launch_with_pin(w, NVIRT_VMX_PIN_NMI, 0);
-    settle_l2(w);
-    assert_int_equal(
-        nvirt_vmx_write(w->v, &w->cpu, 2, NVIRT_VMCS_GUEST_INTERRUPTIBILITY, NVIRT_VMX_BLOCK_NMI),
-        NVIRT_OK);
-    assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
-    prepare(w);
-    assert_int_equal(w->run.level, 2);
+    for (uint32_t i = 0; i < 3; i++) { /* Blocked, injected, both. */
+        ready_to_launch(w);
+        SET1(w, GUEST_INTERRUPTIBILITY, 0);
+        w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_NMI;
+        w->v->vmcs12.guest_interruptibility = i != 1 ? NVIRT_VMX_BLOCK_NMI : 0;
+        w->v->vmcs12.entry_interruption = i != 0 ? NMI_WORD : 0;
+        vmlaunch(w);
+        prepare(w);
+        assert_true((HW(w, PIN_CONTROLS) & NVIRT_VMX_PIN_VIRTUAL_NMIS) != 0);
+        assert_true(i == 0 || (HW(w, GUEST_INTERRUPTIBILITY) & NVIRT_VMX_BLOCK_NMI) == 0);
+        run_to(w, after_iret, sizeof after_iret / sizeof after_iret[0]);
+        assert_int_equal(inject(w, NVIRT_EVENT_NMI, 2), NVIRT_OK);
+        prepare(w);
+        assert_int_equal(w->run.level, 2);
+        assert_true((HW(w, PROC_CONTROLS) & NVIRT_VMX_PROC_NMI_WINDOW) == 0);
+        exit_with(w, NVIRT_VMX_EXIT_CPUID, 0, 0);
+        assert_int_equal(nvirt_vmx_level(w->v), 1);
+        assert_true(READ12(w, GUEST_INTERRUPTIBILITY) == NVIRT_VMX_BLOCK_NMI);
+        prepare(w);
+        assert_true((HW(w, GUEST_INTERRUPTIBILITY) & NVIRT_VMX_BLOCK_NMI) != 0);
+        assert_int_equal(nvirt_vmx_waits(w->v), NVIRT_WAITS_NMI);
+        exit_with(w, NVIRT_VMX_EXIT_VMXOFF, 0, 0);
+        memset(&w->v->pending, 0, sizeof w->v->pending);
+    }
 }
 
 static void an_nmi_l1_does_not_exit_on_goes_into_l2(void **state)
@@ -800,7 +823,7 @@ int main(void)
         TEST(an_interrupt_not_acknowledged_stays_pending_for_l1),
         TEST(an_interrupt_l1_does_not_exit_on_goes_into_l2),
         TEST(an_nmi_l1_exits_on_takes_l2_out_and_blocks_nmis),
-        TEST(an_nmi_exit_waits_while_l2_blocks_real_nmis),
+        TEST(nmis_that_l1s_entry_blocks_stay_blocked),
         TEST(an_nmi_l1_does_not_exit_on_goes_into_l2),
         TEST(a_window_survives_a_change_of_l0s_controls),
         TEST(in_real_mode_error_codes_are_left_out),

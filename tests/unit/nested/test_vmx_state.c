@@ -804,6 +804,28 @@ static void pdptes_with_reserved_bits_are_refused(void **state)
     expect_registers_refused(*state, bad, sizeof bad / sizeof bad[0]);
 }
 
+/* The host state counts as valid under the mode of L1 it was restored with, not that of another VMCS before. */
+static void the_mode_that_host_state_was_judged_under_is_l1s(void **state)
+{
+    struct nvirt_vmcs vmcs01;
+    struct blob blob;
+    struct world *w = *state;
+
+    launch_l2(w);
+    exit_with(w, NVIRT_VMX_EXIT_OTHER_SMI, 0, 0);
+    save(w, &blob);
+    read_vmcs01(w, &vmcs01);
+    for (uint32_t i = 0; i < 2; i++) {
+        reset(w);
+        for (uint32_t n = 0; n < NVI_VMX_PAIRS; n++)
+            w->v->pair[n].l1_ia32e = i == 0;
+        vmcs01.guest_efer = i != 0 ? 0x500 : 0;
+        write_vmcs01(w, &vmcs01);
+        assert_int_equal(restore(w, &blob), i != 0 ? NVIRT_OK : NVIRT_ERR_DATA);
+    }
+    assert_true(w->v->now->l1_ia32e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -822,6 +844,7 @@ int main(void)
         TEST(a_link_and_a_type_that_no_entry_takes_are_refused),
         TEST(registers_of_l2_that_no_cpu_has_are_refused),
         TEST(pdptes_with_reserved_bits_are_refused),
+        TEST(the_mode_that_host_state_was_judged_under_is_l1s),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,20 +272,28 @@ static void test_a_tpr_shadow_of_l1_gives_l2_its_page(void **state)
     assert_int_equal(r.vmcs02.proc_controls & cr8, NVIRT_VMX_PROC_CR8_STORE);
 }
 
-static void test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to(void **state)
+/* Those of L1's only with the NMI exiting that they belong to; those of L0's always: without them blocking of
+ * L2's would be of the CPU's NMIs. */
+static void test_virtual_nmis_of_both_levels(void **state)
 {
+    static const uint64_t nmi = NVIRT_VMX_PIN_NMI, tracked = NVIRT_VMX_PIN_VIRTUAL_NMIS;
+    static const struct {
+        uint64_t pin12, pin01, expected;
+    } rows[] = {
+        { nmi | tracked, 0, nmi | tracked },  { tracked, 0, 0 },
+        { tracked, nmi, nmi },                { nmi, nmi | tracked, nmi | tracked },
+        { 0, nmi | tracked, nmi | tracked },  { nmi, 0, nmi },
+    };
     struct rig r;
 
     (void)state;
-    make(&r);
-    r.vmcs12.pin_controls = NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS;
-    merge(&r);
-    assert_true((r.vmcs02.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS) != 0);
-    make(&r);
-    r.vmcs12.pin_controls = NVIRT_VMX_PIN_NMI;
-    r.vmcs01.pin_controls = NVIRT_VMX_PIN_NMI | NVIRT_VMX_PIN_VIRTUAL_NMIS;
-    merge(&r);
-    assert_int_equal(r.vmcs02.pin_controls & NVIRT_VMX_PIN_VIRTUAL_NMIS, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        make(&r);
+        r.vmcs12.pin_controls = rows[i].pin12;
+        r.vmcs01.pin_controls = rows[i].pin01;
+        merge(&r);
+        assert_int_equal(r.vmcs02.pin_controls & (nmi | tracked), rows[i].expected);
+    }
 }
 
 /* [SDM 3C "I/O-Bitmap Addresses"]: L1's pinned pages serve hardware, or every port exits. */
@@ -814,7 +822,7 @@ int main(void)
         cmocka_unit_test(test_an_apic_access_page_is_the_one_l1_gave),
         cmocka_unit_test(test_virtual_interrupts_of_l2_are_l1s_to_control),
         cmocka_unit_test(test_hardware_processes_posted_interrupts_where_vectors_are_l1s),
-        cmocka_unit_test(test_virtual_nmis_only_with_the_nmi_exiting_they_belong_to),
+        cmocka_unit_test(test_virtual_nmis_of_both_levels),
         cmocka_unit_test(test_io_bitmaps_to_hardware_or_every_port_exits),
         cmocka_unit_test(test_io_of_an_l1_without_interest_is_l0s_choice),
         cmocka_unit_test(test_msr_bitmap_only_when_a_merged_page_is_ready),
