@@ -47,7 +47,9 @@ bool nvl_memory_find(struct nvirt_port_vm *vm, u64 l1gpa, bool write, u64 *user,
 
 bool nvl_memory_is_apic(const struct nvirt_port_vm *vm, u64 l1gpa)
 {
-	return vm->apic_page != 0 && (l1gpa & PAGE_MASK) == vm->apic_page;
+	u64 page = READ_ONCE(vm->apic_page);
+
+	return page != 0 && (l1gpa & PAGE_MASK) == page;
 }
 
 static enum nvirt_status get_page_at(u64 user, bool write, u64 *hpa)
@@ -304,15 +306,17 @@ static int compare(struct nvirt_port_vm *vm, const struct nvl_slots *slots, cons
 	return (was_apic || is_apic) && has_vcpus(vm) ? -EBUSY : 0;
 }
 
+/* vCPUs that run look at it without the lock: of them it stays what it was. */
 static void note_apic(struct nvirt_port_vm *vm, const struct nvl_slots *slots)
 {
+	u64 page = 0;
 	u32 i;
 
-	vm->apic_page = 0;
 	for (i = 0; i < NVIRT_API_MAX_SLOTS; i++) {
 		if (slots->slot[i].apic)
-			vm->apic_page = slots->slot[i].address;
+			page = slots->slot[i].address;
 	}
+	WRITE_ONCE(vm->apic_page, page);
 }
 
 int nvl_memory_set(struct nvirt_port_vm *vm, const struct nvirt_memory *a)

@@ -93,7 +93,7 @@ struct nvirt_port_vm {
 	struct mmu_notifier notifier;
 	struct srcu_struct srcu;
 	struct nvl_slots __rcu *slots;
-	u64 apic_page; /* in L1, of the slot that is an APIC; 0: none; fixed once there is a vCPU */
+	u64 apic_page; /* in L1, of the slot that is an APIC; 0: none; fixed once there is a vCPU, which reads it unlocked */
 
 	/* The second stage of L1, and what changes it. */
 	spinlock_t stage2_lock;

@@ -177,7 +177,7 @@ static int round_of(struct nvl_vcpu *vcpu, struct nvirt_run *run)
 	if (status == NVIRT_ERR_ASLEEP)
 		return nvl_backend->sleep(vcpu);
 	if (status == NVIRT_ERR_NO_MAPPING)
-		return exit_no_memory(run, vcpu->vm->apic_page, 0);
+		return exit_no_memory(run, READ_ONCE(vcpu->vm->apic_page), 0);
 	if (status != NVIRT_OK)
 		return nvl_exit_failed(run, status, 0, 0);
 	return exited ? nvl_backend->handle(vcpu, &exit, run) : NVL_GUEST;

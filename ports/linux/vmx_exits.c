@@ -343,7 +343,7 @@ static int handle_apic_access(struct nvl_vcpu *vcpu, const struct nvirt_vmx_exit
 	u64 type = exit->qualification >> APIC_ACCESS_TYPE_SHIFT & 0xf;
 
 	run->reason = NVIRT_EXIT_MMIO;
-	run->mmio.address = vcpu->vm->apic_page | (exit->qualification & APIC_ACCESS_OFFSET);
+	run->mmio.address = READ_ONCE(vcpu->vm->apic_page) | (exit->qualification & APIC_ACCESS_OFFSET);
 	run->mmio.flags = type == APIC_ACCESS_WRITE ? NVIRT_MMIO_WRITE : type == APIC_ACCESS_FETCH ? NVIRT_MMIO_FETCH : 0;
 	if (type == APIC_ACCESS_READ || type == APIC_ACCESS_WRITE) {
 		int error = insn_bytes(vcpu, run);

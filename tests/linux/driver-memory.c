@@ -315,14 +315,15 @@ static void *mover(void *argument)
     for (unsigned how = 0; changing; how++) {
         if (how % 4 != 3) /* in between nothing is there, which is another exit */
             move_page(m->apic, scratch, how);
+        CHECK(set_memory(m->vm, 3, 0, 0x40000000, scratch, how % 2 * PAGE) == 0);
         usleep(100);
     }
     return NULL;
 }
 
 /*
- * The page behind the APIC moves, between accesses and while the guest runs: each access is an exit, none
- * reaches the memory, wherever that is by now.
+ * The page behind the APIC moves, between accesses and while the guest runs, and other slots come and go: each access
+ * is an exit, none reaches the memory, wherever that is by now.
  */
 int subject_apic(int rounds)
 {
