@@ -217,8 +217,11 @@ static struct syscore syscore = {
 
 static int reboot(struct notifier_block *block, unsigned long event, void *data)
 {
+	/* A first VM that is being made has the hardware on everywhere by then, or finds that it is gone. */
+	mutex_lock(&users_lock);
 	WRITE_ONCE(gone, true);
 	on_each_cpu(disable_here, NULL, 1);
+	mutex_unlock(&users_lock);
 	return NOTIFY_OK;
 }
 
