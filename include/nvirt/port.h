@@ -100,8 +100,10 @@ NVIRT_NODISCARD enum nvirt_status nvirt_port_translate(struct nvirt_port_vm *vm,
                                                        struct nvirt_translation *out);
 
 /**
- * The VM's invalidation sequence: changes whenever any translation given before may have ceased to
- * hold, and is odd while such a change is in progress. A host that can lose a pinned page from L1's memory
+ * The VM's invalidation sequence: changes whenever any translation given before may have ceased to hold and
+ * nvirt_vm_change_begin() does not say so, and is odd while such a change is in progress: no translation counts
+ * meanwhile. Where that function says so, or it moves at the beginning of a change and again at its end (what was found
+ * out in between is looked at anew then, too), it need not be odd. A host that can lose a pinned page from L1's memory
  * (its process puts another in its place) moves it for that, too: what was pinned before is pinned anew before
  * L2 next runs, so that hardware and L1 see the same page again.
  * @param vm the VM.

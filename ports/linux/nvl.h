@@ -105,7 +105,7 @@ struct nvirt_port_vm {
 	spinlock_t pin_lock;
 	struct list_head pins;
 	struct list_head written; /* pins that have ended, whose pages are to be made dirty */
-	atomic64_t sequence; /* moves when pinned memory was changed */
+	atomic64_t sequence; /* moves at both ends of a change of pinned memory; never odd */
 
 	spinlock_t reserve_lock; /* pages for nvirt_port_page_alloc() when memory is short */
 	struct list_head reserve;
