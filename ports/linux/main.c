@@ -44,12 +44,16 @@ int nvl_copy_in(void *to, size_t size, unsigned long from)
 {
 	void __user *user = (void __user *)from;
 	u32 given;
+	int error;
 
 	if (get_user(given, (u32 __user *)user))
 		return -EFAULT;
 	if (given < sizeof(given) || given > PAGE_SIZE)
 		return -EINVAL;
-	return copy_struct_from_user(to, size, user, given);
+	error = copy_struct_from_user(to, size, user, given);
+	/* The program may have changed it between the two. */
+	*(u32 *)to = given;
+	return error;
 }
 
 int nvl_copy_out(unsigned long to, void *from, size_t size)

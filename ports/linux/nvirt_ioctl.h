@@ -7,7 +7,7 @@
  * create a vCPU, set its registers, and run it: each NVIRT_RUN returns with a reason that you deal
  * with. Files may be closed in any order, and a program may die at any point.
  *
- * Every structure begins with its size as the program knows it. The driver reads no more than that,
+ * Every structure begins with its size as the program knows it. The driver reads and writes no more than that,
  * takes what is missing as 0, and refuses (E2BIG) bytes that it does not know and that are not 0.
  * Bits and fields marked reserved must be 0 (EINVAL). A VM belongs to the address space that created
  * it: calls from another one are refused (EIO).
@@ -20,7 +20,7 @@
 
 #define NVIRT_DEVICE "/dev/nvirt"
 /* Changes when a program made for another version would misbehave. */
-#define NVIRT_API_VERSION 1
+#define NVIRT_API_VERSION 2
 
 /* Most vCPUs and memory slots of one VM. */
 #define NVIRT_API_MAX_VCPUS 64
@@ -179,31 +179,32 @@ struct nvirt_vcpu_stats {
 	__u64 value[48];
 };
 
-/* NVIRT_GET_NESTED, NVIRT_SET_NESTED: the layout is <nvirt/state.h>. */
+/* NVIRT_GET_NESTED, NVIRT_SET_NESTED: the layout is <nvirt/state.h>. ENOSPC: there is less room than `bytes` then says. */
 struct nvirt_nested {
 	__u32 size;
 	__u32 bytes; /* in: room or length; out: length */
 	__u64 buffer;
 };
 
+/* The commands have no size in them, which is in the structures. */
 #define NVIRT_IOC 0xb7
 /* /dev/nvirt */
 #define NVIRT_GET_VERSION _IO(NVIRT_IOC, 0x00)
-#define NVIRT_CREATE_VM _IOW(NVIRT_IOC, 0x01, struct nvirt_create_vm) /* returns a file */
+#define NVIRT_CREATE_VM _IO(NVIRT_IOC, 0x01) /* struct nvirt_create_vm; returns a file */
 /* a VM */
-#define NVIRT_SET_MEMORY _IOW(NVIRT_IOC, 0x10, struct nvirt_memory)
-#define NVIRT_CREATE_VCPU _IOW(NVIRT_IOC, 0x11, struct nvirt_create_vcpu) /* returns a file */
+#define NVIRT_SET_MEMORY _IO(NVIRT_IOC, 0x10)  /* struct nvirt_memory */
+#define NVIRT_CREATE_VCPU _IO(NVIRT_IOC, 0x11) /* struct nvirt_create_vcpu; returns a file */
 /* a vCPU */
-#define NVIRT_RUN _IOWR(NVIRT_IOC, 0x20, struct nvirt_run)
-#define NVIRT_GET_REGS _IOWR(NVIRT_IOC, 0x21, struct nvirt_regs)
-#define NVIRT_SET_REGS _IOW(NVIRT_IOC, 0x22, struct nvirt_regs)
-#define NVIRT_GET_SREGS _IOWR(NVIRT_IOC, 0x23, struct nvirt_sregs)
-#define NVIRT_SET_SREGS _IOW(NVIRT_IOC, 0x24, struct nvirt_sregs)
-#define NVIRT_INJECT _IOW(NVIRT_IOC, 0x25, struct nvirt_inject)
-#define NVIRT_KICK _IO(NVIRT_IOC, 0x26) /* from any thread: makes NVIRT_RUN return */
+#define NVIRT_RUN _IO(NVIRT_IOC, 0x20)       /* struct nvirt_run, in and out */
+#define NVIRT_GET_REGS _IO(NVIRT_IOC, 0x21)  /* struct nvirt_regs, out */
+#define NVIRT_SET_REGS _IO(NVIRT_IOC, 0x22)  /* struct nvirt_regs */
+#define NVIRT_GET_SREGS _IO(NVIRT_IOC, 0x23) /* struct nvirt_sregs, out */
+#define NVIRT_SET_SREGS _IO(NVIRT_IOC, 0x24) /* struct nvirt_sregs */
+#define NVIRT_INJECT _IO(NVIRT_IOC, 0x25)    /* struct nvirt_inject */
+#define NVIRT_KICK _IO(NVIRT_IOC, 0x26)      /* from any thread: makes NVIRT_RUN return */
 #define NVIRT_RESET _IO(NVIRT_IOC, 0x27)
-#define NVIRT_GET_STATS _IOWR(NVIRT_IOC, 0x28, struct nvirt_vcpu_stats)
-#define NVIRT_GET_NESTED _IOWR(NVIRT_IOC, 0x29, struct nvirt_nested)
-#define NVIRT_SET_NESTED _IOW(NVIRT_IOC, 0x2a, struct nvirt_nested)
+#define NVIRT_GET_STATS _IO(NVIRT_IOC, 0x28)  /* struct nvirt_vcpu_stats, out */
+#define NVIRT_GET_NESTED _IO(NVIRT_IOC, 0x29) /* struct nvirt_nested, in and out */
+#define NVIRT_SET_NESTED _IO(NVIRT_IOC, 0x2a) /* struct nvirt_nested */
 
 #endif

@@ -165,69 +165,90 @@ out:
 	return error;
 }
 
-/* One command with a structure: read it, do it, write it back when the command says so. */
-static long with_structure(struct nvl_vcpu *vcpu, unsigned int command, unsigned long argument)
-{
-	union {
-		struct nvirt_run run;
-		struct nvirt_regs regs;
-		struct nvirt_sregs sregs;
-		struct nvirt_inject inject;
-		struct nvirt_vcpu_stats stats;
-		struct nvirt_nested nested;
-	} a;
-	size_t size = _IOC_SIZE(command);
-	u32 given;
-	int error;
+/* Commands that have a structure of the program's. */
+union structure {
+	u32 size; /* the first word of each */
+	struct nvirt_run run;
+	struct nvirt_regs regs;
+	struct nvirt_sregs sregs;
+	struct nvirt_inject inject;
+	struct nvirt_vcpu_stats stats;
+	struct nvirt_nested nested;
+};
 
-	if (size > sizeof(a))
-		return -ENOTTY;
-	memset(&a, 0, sizeof(a));
-	error = nvl_copy_in(&a, size, argument);
-	if (error)
-		return error;
-	given = *(u32 *)&a;
+static const struct call {
+	unsigned int command;
+	size_t size;
+	bool answers; /* the structure is written back */
+} calls[] = {
+	{NVIRT_RUN, sizeof(struct nvirt_run), true},
+	{NVIRT_GET_REGS, sizeof(struct nvirt_regs), true},
+	{NVIRT_SET_REGS, sizeof(struct nvirt_regs), false},
+	{NVIRT_GET_SREGS, sizeof(struct nvirt_sregs), true},
+	{NVIRT_SET_SREGS, sizeof(struct nvirt_sregs), false},
+	{NVIRT_INJECT, sizeof(struct nvirt_inject), false},
+	{NVIRT_GET_STATS, sizeof(struct nvirt_vcpu_stats), true},
+	{NVIRT_GET_NESTED, sizeof(struct nvirt_nested), true},
+	{NVIRT_SET_NESTED, sizeof(struct nvirt_nested), false},
+};
+
+static const struct call *find_call(unsigned int command)
+{
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (calls[i].command == command)
+			return &calls[i];
+	}
+	return NULL;
+}
+
+static int perform(struct nvl_vcpu *vcpu, unsigned int command, union structure *a)
+{
 	switch (command) {
 	case NVIRT_RUN:
-		error = a.run.flags ? -EINVAL : nvl_run(vcpu, &a.run);
-		break;
+		return a->run.flags ? -EINVAL : nvl_run(vcpu, &a->run);
 	case NVIRT_GET_REGS:
-		error = nvl_backend->get_regs(vcpu, &a.regs);
-		break;
+		return nvl_backend->get_regs(vcpu, &a->regs);
 	case NVIRT_SET_REGS:
 		vcpu->io_in = false;
-		error = nvl_backend->set_regs(vcpu, &a.regs);
-		break;
+		return nvl_backend->set_regs(vcpu, &a->regs);
 	case NVIRT_GET_SREGS:
-		error = nvl_backend->get_sregs(vcpu, &a.sregs);
-		break;
+		return nvl_backend->get_sregs(vcpu, &a->sregs);
 	case NVIRT_SET_SREGS:
-		error = set_sregs(vcpu, &a.sregs);
-		break;
+		return set_sregs(vcpu, &a->sregs);
 	case NVIRT_INJECT:
-		error = inject(vcpu, &a.inject);
-		break;
+		return inject(vcpu, &a->inject);
 	case NVIRT_GET_STATS:
-		error = get_stats(vcpu, &a.stats);
-		break;
+		return get_stats(vcpu, &a->stats);
 	case NVIRT_GET_NESTED:
-		error = get_nested(vcpu, &a.nested);
-		break;
-	case NVIRT_SET_NESTED:
-		error = set_nested(vcpu, &a.nested);
-		break;
+		return get_nested(vcpu, &a->nested);
 	default:
-		return -ENOTTY;
+		return set_nested(vcpu, &a->nested);
 	}
-	if (error || !(_IOC_DIR(command) & _IOC_READ))
+}
+
+/* Reads the structure, does what is asked for, and writes it back; of a failure only how much room there must be. */
+static long with_structure(struct nvl_vcpu *vcpu, const struct call *call, unsigned long argument)
+{
+	union structure a = {};
+	int error = nvl_copy_in(&a, call->size, argument);
+	int unwritten = 0;
+	u32 given = a.size;
+
+	if (error)
 		return error;
-	*(u32 *)&a = given;
-	return nvl_copy_out(argument, &a, size);
+	error = perform(vcpu, call->command, &a);
+	a.size = given;
+	if (call->answers && (!error || error == -ENOSPC))
+		unwritten = nvl_copy_out(argument, &a, call->size);
+	return error ? error : unwritten;
 }
 
 static long vcpu_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct nvl_vcpu *vcpu = file->private_data;
+	const struct call *call = find_call(command);
 	long result;
 
 	if (current->mm != vcpu->vm->mm)
@@ -238,12 +259,14 @@ static long vcpu_ioctl(struct file *file, unsigned int command, unsigned long ar
 		nvl_vcpu_request(vcpu->vm, vcpu->index, NVL_REQUEST_KICK);
 		return 0;
 	}
+	if (!call && command != NVIRT_RESET)
+		return -ENOTTY;
 	if (mutex_lock_killable(&vcpu->lock))
 		return -EINTR;
-	if (command == NVIRT_RESET)
-		result = argument ? -EINVAL : reset(vcpu);
+	if (call)
+		result = with_structure(vcpu, call, argument);
 	else
-		result = with_structure(vcpu, command, argument);
+		result = argument ? -EINVAL : reset(vcpu);
 	mutex_unlock(&vcpu->lock);
 	return result;
 }

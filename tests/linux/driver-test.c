@@ -102,6 +102,32 @@ static void check_apic_slot(int device, uint8_t *user)
     CHECK(close(vcpu) == 0 && close(vm) == 0);
 }
 
+/* The same command by a program that was built for fewer members than the driver has, and by one built for more. */
+static void check_sizes(const struct machine *m)
+{
+    struct {
+        struct nvirt_sregs known;
+        uint64_t later[2];
+    } s = {.known = {.size = sizeof(s)}};
+    struct nvirt_regs r = {.size = offsetof(struct nvirt_regs, rip), .rip = 7, .rflags = 2}, again = r;
+
+    CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) == 0 && s.known.size == sizeof(s) && s.known.level == 1);
+    CHECK(s.later[0] == 0 && s.later[1] == 0);
+    CHECK(ioctl(m->vcpu, NVIRT_SET_SREGS, &s) == 0);
+    s.later[1] = 1;
+    CHECK(ioctl(m->vcpu, NVIRT_SET_SREGS, &s) < 0 && errno == E2BIG);
+    CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) < 0 && errno == E2BIG);
+
+    r.gpr[3] = 5;
+    CHECK(ioctl(m->vcpu, NVIRT_SET_REGS, &r) == 0); /* What is missing is 0. */
+    CHECK(ioctl(m->vcpu, NVIRT_GET_REGS, &again) == 0);
+    CHECK(again.size == r.size && again.gpr[3] == 5 && again.rip == 7);
+    again.size = sizeof(again);
+    CHECK(ioctl(m->vcpu, NVIRT_GET_REGS, &again) == 0 && again.gpr[3] == 5 && again.rip == 0);
+    r.size = 3;
+    CHECK(ioctl(m->vcpu, NVIRT_GET_REGS, &r) < 0 && errno == EINVAL);
+}
+
 /* Structures of other sizes, unknown bits, wrong files, wrong places. */
 static int subject_ioctls(void)
 {
@@ -153,6 +179,7 @@ static int subject_ioctls(void)
     int status = 1;
 
     CHECK(wait(&status) > 0 && status == 0);
+    check_sizes(&m);
     check_vcpu_ioctls(&m);
     end_machine(&m);
     return failures != 0;
@@ -174,8 +201,8 @@ static int subject_nested(void)
 
     CHECK(other >= 0);
     CHECK(ioctl(m.vcpu, NVIRT_GET_NESTED, &get) < 0 && errno == ENOSPC);
-    get.bytes = sizeof(saved);
-    CHECK(ioctl(m.vcpu, NVIRT_GET_NESTED, &get) == 0 && get.bytes > 16 && get.bytes < sizeof(saved));
+    CHECK(get.bytes > 16 && get.bytes < sizeof(saved)); /* the room that it takes, which is enough: */
+    CHECK(ioctl(m.vcpu, NVIRT_GET_NESTED, &get) == 0);
     set = (struct nvirt_nested){.size = sizeof(set), .bytes = get.bytes, .buffer = (uintptr_t)saved};
     CHECK(ioctl(other, NVIRT_SET_NESTED, &set) == 0);
     get.buffer = (uintptr_t)again;
@@ -388,18 +415,36 @@ static uint32_t random_rip(void)
 /* Any structure: half right by its size word, the rest odd numbers or plausible ones. */
 static void random_call(const int *files, uint32_t count, uint8_t *memory)
 {
-    static const unsigned long commands[] = {
-        NVIRT_GET_VERSION, NVIRT_CREATE_VM,  NVIRT_SET_MEMORY, NVIRT_CREATE_VCPU, NVIRT_RUN,
-        NVIRT_GET_REGS,    NVIRT_SET_REGS,   NVIRT_GET_SREGS,  NVIRT_SET_SREGS,   NVIRT_INJECT,
-        NVIRT_KICK,        NVIRT_RESET,      NVIRT_GET_STATS,  NVIRT_GET_NESTED,  NVIRT_SET_NESTED};
-    unsigned long command = commands[any(sizeof(commands) / sizeof(commands[0]))];
+    static const struct {
+        unsigned long command;
+        uint32_t size;
+    } calls[] = {
+        {NVIRT_GET_VERSION, 0},
+        {NVIRT_CREATE_VM, sizeof(struct nvirt_create_vm)},
+        {NVIRT_SET_MEMORY, sizeof(struct nvirt_memory)},
+        {NVIRT_CREATE_VCPU, sizeof(struct nvirt_create_vcpu)},
+        {NVIRT_RUN, sizeof(struct nvirt_run)},
+        {NVIRT_GET_REGS, sizeof(struct nvirt_regs)},
+        {NVIRT_SET_REGS, sizeof(struct nvirt_regs)},
+        {NVIRT_GET_SREGS, sizeof(struct nvirt_sregs)},
+        {NVIRT_SET_SREGS, sizeof(struct nvirt_sregs)},
+        {NVIRT_INJECT, sizeof(struct nvirt_inject)},
+        {NVIRT_KICK, 0},
+        {NVIRT_RESET, 0},
+        {NVIRT_GET_STATS, sizeof(struct nvirt_vcpu_stats)},
+        {NVIRT_GET_NESTED, sizeof(struct nvirt_nested)},
+        {NVIRT_SET_NESTED, sizeof(struct nvirt_nested)},
+    };
+    const uint32_t which = any(sizeof(calls) / sizeof(calls[0]));
+    unsigned long command = calls[which].command;
     uint64_t words[64];
     int file = files[any(count)];
+    void *argument = words;
     int result;
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         words[i] = any(3) == 0 ? odd_number() : 0;
-    words[0] = (words[0] & ~UINT64_C(0xffffffff)) | (any(8) != 0 ? _IOC_SIZE(command) : any(5000));
+    words[0] = (words[0] & ~UINT64_C(0xffffffff)) | (any(8) != 0 ? calls[which].size : any(5000));
     if (command == NVIRT_SET_MEMORY && any(2) != 0) {
         words[1] = 0;
         words[2] = (uint64_t)any(512) << 12;
@@ -411,7 +456,11 @@ static void random_call(const int *files, uint32_t count, uint8_t *memory)
         words[17] = random_rip();
     if (any(50) == 0)
         command ^= 1ul << any(32);
-    result = ioctl(file, command, any(40) == 0 ? (void *)(uintptr_t)odd_number() : words);
+    if (any(40) == 0)
+        argument = (void *)(uintptr_t)odd_number();
+    else if (calls[which].size == 0 && any(2) == 0)
+        argument = NULL;
+    result = ioctl(file, command, argument);
     /* New VMs and vCPUs are not kept: their end is tested, too. */
     if (result > 2 && (command == NVIRT_CREATE_VM || command == NVIRT_CREATE_VCPU))
         close(result);
