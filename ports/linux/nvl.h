@@ -147,6 +147,19 @@ int nvl_stage2_fault(struct nvirt_port_vm *vm, u64 l1gpa, bool write);
 /* Drops what is mapped of [start, start + bytes); true when there was something. */
 bool nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes);
 
+/* ---- tags.c: ASIDs or VPIDs, of all vCPUs of all VMs ---- */
+
+struct nvl_tags {
+	struct mutex lock; /* of free; nvirt's own needs none */
+	struct nvirt_tlb_tags space;
+	u32 free;
+};
+
+int nvl_tags_init(struct nvl_tags *tags, u32 count, u64 *words);
+/* How many were given: `least` to `most`; ENOSPC when there are fewer than the least. */
+int nvl_tags_take(struct nvl_tags *tags, u32 *given, u32 least, u32 most);
+void nvl_tags_give(struct nvl_tags *tags, const u32 *given, u32 count);
+
 /* ---- vcpu.c ---- */
 
 #define NVL_REQUEST_RELOAD 0 /* nvirt wants the vCPU to come through prepare */

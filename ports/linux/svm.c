@@ -3,7 +3,6 @@
  * A vCPU on SVM: its VMCB, and entries of whichever level nvirt says is next. The host owns
  * interrupts and NMIs: each exits, and is the kernel's before anything else happens.
  */
-#include <linux/bitmap.h>
 #include <linux/cc_platform.h>
 #include <linux/gfp.h>
 #include <linux/sched/signal.h>
@@ -20,8 +19,9 @@
 #include "nvl_trace.h"
 #include "svm.h"
 
-#define ASIDS_MAX 4096u
-#define ASIDS_WANTED 4u /* for L2, of one vCPU; fewer will do */
+#define ASIDS_MAX 32767u
+#define ASIDS_LEAST 2u /* of one vCPU: L1's, and one that its L2s share, each flushing what another left */
+#define ASIDS_MOST 5u
 #define PAT_RESET 0x0007040600070406ULL
 #define DR6_RESET 0xffff0ff0u
 #define DR7_RESET 0x400u
@@ -37,9 +37,8 @@ bool nvl_svm_has_nrips;
 u8 *nvl_svm_msrpm, *nvl_svm_iopm;
 static struct nvirt_svm_caps caps, offer;
 
-/* Those in use. Whoever is given one assumes that every CPU still holds translations of the one before. */
-static DECLARE_BITMAP(asids, ASIDS_MAX);
-static DEFINE_MUTEX(asid_lock);
+static struct nvl_tags asids;
+static u64 asid_words[NVIRT_TLB_TAGS_WORDS(ASIDS_MAX)];
 
 /* ---- what there is ---- */
 
@@ -164,6 +163,9 @@ static int init(void)
 
 	if (error)
 		return error;
+	error = nvl_tags_init(&asids, min(caps.asid_count - 1, ASIDS_MAX), asid_words);
+	if (error)
+		return error;
 	nvl_svm_has_nrips = caps.features & NVIRT_SVM_FEATURE_NRIPS;
 	nvl_svm_msrpm = alloc_pages_exact(NVIRT_SVM_MSRPM_BYTES, GFP_KERNEL);
 	nvl_svm_iopm = alloc_pages_exact(NVIRT_SVM_IOPM_BYTES, GFP_KERNEL);
@@ -178,31 +180,20 @@ static int init(void)
 
 /* ---- ASIDs: one for L1, some for its L2s, used by no other vCPU of any VM ---- */
 
-static void give_asids(struct nvl_svm *svm)
-{
-	u32 i;
-
-	mutex_lock(&asid_lock);
-	for (i = 0; i < svm->asid_count; i++)
-		__clear_bit(svm->asids[i], asids);
-	mutex_unlock(&asid_lock);
-	svm->asid_count = 0;
-}
-
 static int take_asids(struct nvl_svm *svm)
 {
-	u32 limit = min(caps.asid_count, ASIDS_MAX), id;
+	int count = nvl_tags_take(&asids, svm->asids, ASIDS_LEAST, ASIDS_MOST);
 
-	mutex_lock(&asid_lock);
-	for (id = 1; id < limit && svm->asid_count < 1 + ASIDS_WANTED; id++) {
-		if (!__test_and_set_bit(id, asids))
-			svm->asids[svm->asid_count++] = id;
-	}
-	mutex_unlock(&asid_lock);
-	if (svm->asid_count >= 2)
-		return 0;
-	give_asids(svm);
-	return -ENOSPC;
+	if (count < 0)
+		return count;
+	svm->asid_count = count;
+	return 0;
+}
+
+static void give_asids(struct nvl_svm *svm)
+{
+	nvl_tags_give(&asids, svm->asids, svm->asid_count);
+	svm->asid_count = 0;
 }
 
 /* ---- the VMCB ---- */

@@ -19,7 +19,7 @@
 #include "nvl_trace.h"
 #include "vmx.h"
 
-#define VPID_COUNT 4096u /* of all vCPUs together */
+#define VPID_COUNT 65535u /* of all vCPUs together: all but 0, which is the host's */
 #define EXITS_ALWAYS                                                                               \
 	(NVIRT_BIT(NVIRT_VECTOR_DB) | NVIRT_BIT(NVIRT_VECTOR_AC) | NVIRT_BIT(NVIRT_VECTOR_MC))
 
@@ -32,7 +32,7 @@ module_param(subpages, bool, 0444);
 MODULE_PARM_DESC(subpages, "VMX: offer guests sub-page write permissions, against Intel's advice");
 
 static u8 *msr_bitmap;
-static struct nvirt_tlb_tags vpids;
+static struct nvl_tags vpids;
 static u64 vpid_words[NVIRT_TLB_TAGS_WORDS(VPID_COUNT)];
 
 /* ---- what there is ---- */
@@ -192,7 +192,7 @@ static int init(void)
 		return error;
 	warn_of_holes();
 	nvl_has_apic_page = nvl_vmx_caps.proc2 >> 32 & NVIRT_VMX_PROC2_APIC_ACCESSES;
-	if (nvirt_tlb_tags_init(&vpids, 1, VPID_COUNT, vpid_words) != NVIRT_OK)
+	if (nvl_tags_init(&vpids, VPID_COUNT, vpid_words))
 		return -EINVAL;
 	msr_bitmap = (u8 *)__get_free_page(GFP_KERNEL);
 	if (!msr_bitmap)
@@ -320,14 +320,18 @@ static void set_host_state(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 
 /* ---- life ---- */
 
-/* Of as many as there are on a CPU with VPIDs: L1's and, if that many are free, one for each of a few L2s. */
+/* L1's, which it must have on a CPU with VPIDs, and as there are some for its L2s; without any, L2s are flushed at each
+ * switch. [SDM 3C "Virtual-Processor Identifiers (VPIDs)"] */
 static int take_vpids(struct nvl_vmx *vmx)
 {
+	int count;
+
 	if (!(nvl_vmx_caps.proc2 >> 32 & NVIRT_VMX_PROC2_VPID))
 		return 0;
-	if (nvirt_tlb_tags_take(&vpids, vmx->vpids, NVL_VMX_VPIDS) != NVIRT_OK)
-		return -ENOSPC;
-	vmx->vpid_count = NVL_VMX_VPIDS;
+	count = nvl_tags_take(&vpids, vmx->vpids, 1, NVL_VMX_VPIDS);
+	if (count < 0)
+		return count;
+	vmx->vpid_count = count;
 	return 0;
 }
 
@@ -337,7 +341,7 @@ static void free_memory(struct nvl_vmx *vmx)
 		free_pages_exact(vmx->memory, NVIRT_VMX_VCPU_SIZE);
 	if (vmx->vmcs01)
 		__free_page(vmx->vmcs01);
-	nvirt_tlb_tags_give(&vpids, vmx->vpids, vmx->vpid_count);
+	nvl_tags_give(&vpids, vmx->vpids, vmx->vpid_count);
 }
 
 static int take_memory(struct nvl_vmx *vmx)

@@ -162,3 +162,38 @@ int subject_hostage(void)
     end_machine(&m);
     return failures != 0;
 }
+
+/* ---- hardware tags ---- */
+
+/* vCPUs are made until there is no tag left, and each runs. How many there were. */
+static int make_many(const struct machine *m)
+{
+    int vcpus[NVIRT_API_MAX_VCPUS], count = 0;
+    struct nvirt_run run = {.size = sizeof(run)};
+
+    while (count < NVIRT_API_MAX_VCPUS - 1) {
+        vcpus[count] = create_vcpu(m->vm, (uint32_t)count + 1);
+        if (vcpus[count] < 0)
+            break;
+        CHECK(run_on(vcpus[count], &run) == 0 && run.reason == NVIRT_EXIT_HLT);
+        count++;
+    }
+    CHECK(count == NVIRT_API_MAX_VCPUS - 1 || errno == ENOSPC);
+    for (int i = 0; i < count; i++)
+        CHECK(close(vcpus[i]) == 0);
+    return count;
+}
+
+/* The first vCPUs leave tags for others, on a CPU with as few as 16, and give theirs back. */
+int subject_tags(void)
+{
+    static const uint8_t hlt[] = {0xf4};
+    struct machine m = make_machine(hlt, sizeof(hlt));
+    int count = make_many(&m);
+
+    printf("%d more vCPUs\n", count);
+    CHECK(count >= 4);
+    CHECK(make_many(&m) == count);
+    end_machine(&m);
+    return failures != 0;
+}

@@ -577,6 +577,8 @@ int main(int count, char **words)
         return subject_file(count > 2 ? words[2] : "");
     if (strcmp(subject, "hostage") == 0)
         return subject_hostage();
+    if (strcmp(subject, "tags") == 0)
+        return subject_tags();
     if (strcmp(subject, "hold-kvm") == 0)
         return subject_hold_kvm(argument);
     printf("driver-test: no subject '%s'\n", subject);
