@@ -30,6 +30,14 @@ if grep -E 'warning:|error:' "$out/module.log"; then
     exit 1
 fi
 
+# A kernel that it is not for is told so.
+if make -C "$root/ports/linux" KDIR="/usr/src/linux-headers-$version" BUILD="$out/module-rt" CONFIG_PREEMPT_RT=y \
+    >"$out/module-rt.log" 2>&1 || ! grep -q 'nvirt is not for kernels with PREEMPT_RT' "$out/module-rt.log"; then
+    cat "$out/module-rt.log"
+    echo "the module builds for PREEMPT_RT"
+    exit 1
+fi
+
 warnings="-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror"
 # shellcheck disable=SC2086 # lists of flags
 {
