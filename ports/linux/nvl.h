@@ -290,6 +290,8 @@ struct nvl_exit {
 
 /* Where a function has a CPU among its arguments, the vCPU is held on it. */
 struct nvl_backend {
+	unsigned int pins; /* pages of L1 that nvirt keeps pinned for one vCPU, at most */
+
 	/* -EOPNOTSUPP, after a message where that helps, when this machine is not for it. */
 	int (*missing)(void);
 	int (*init)(void);

@@ -22,6 +22,7 @@
 #define ASIDS_MAX 32767u
 #define ASIDS_LEAST 2u /* of one vCPU: L1's, and one that its L2s share, each flushing what another left */
 #define ASIDS_MOST 5u
+#define PINS_MOST 16u
 #define PAT_RESET 0x0007040600070406ULL
 #define DR6_RESET 0xffff0ff0u
 #define DR7_RESET 0x400u
@@ -677,6 +678,7 @@ static u64 cr8(const struct nvl_vcpu *vcpu)
 }
 
 const struct nvl_backend nvl_svm_backend = {
+	.pins = PINS_MOST,
 	.missing = missing,
 	.init = init,
 	.exit = exit_all,

@@ -273,12 +273,22 @@ static long vcpu_ioctl(struct file *file, unsigned int command, unsigned long ar
 
 /* ---- life ---- */
 
+/*
+ * What nvirt may pin counts as locked memory of the process whose it is (RLIMIT_MEMLOCK), from the beginning: L1 decides
+ * when it is pinned, and no limit is to fail it then. Whoever closes the file last gives it back.
+ */
+static int count_locked(struct nvirt_port_vm *vm, bool more)
+{
+	return account_locked_vm(vm->mm, nvl_backend->pins, more);
+}
+
 static void free_vcpu(struct nvl_vcpu *vcpu)
 {
 	nvl_debugfs_remove(vcpu);
 	nvl_backend->vcpu_exit(vcpu);
 	nvl_pins_end(vcpu->vm);
 	nvl_fpu_exit(vcpu);
+	(void)count_locked(vcpu->vm, false);
 	kfree(vcpu);
 }
 
@@ -334,20 +344,35 @@ static struct nvl_vcpu *make(struct nvirt_port_vm *vm, u32 index, int *error)
 }
 
 /* The index is taken while the vCPU is made. */
+static struct nvl_vcpu *make_at(struct nvirt_port_vm *vm, u32 index, int *error)
+{
+	struct nvl_vcpu *vcpu = NULL;
+
+	*error = count_locked(vm, true);
+	if (*error)
+		return NULL;
+	*error = -EEXIST;
+	mutex_lock(&vm->lock);
+	if (!vm->vcpus[index])
+		vcpu = make(vm, index, error);
+	if (vcpu) {
+		kref_get(&vm->ref);
+		WRITE_ONCE(vm->vcpus[index], vcpu);
+	}
+	mutex_unlock(&vm->lock);
+	if (!vcpu)
+		(void)count_locked(vm, false);
+	return vcpu;
+}
+
 int nvl_vcpu_create(struct nvirt_port_vm *vm, const struct nvirt_create_vcpu *a)
 {
 	struct nvl_vcpu *vcpu;
-	int error = -EEXIST, fd;
+	int error, fd;
 
 	if (a->index >= NVIRT_API_MAX_VCPUS || a->flags || a->reserved)
 		return -EINVAL;
-	mutex_lock(&vm->lock);
-	vcpu = vm->vcpus[a->index] ? NULL : make(vm, a->index, &error);
-	if (vcpu) {
-		kref_get(&vm->ref);
-		WRITE_ONCE(vm->vcpus[a->index], vcpu);
-	}
-	mutex_unlock(&vm->lock);
+	vcpu = make_at(vm, a->index, &error);
 	if (!vcpu)
 		return error;
 	fd = anon_inode_getfd("nvirt-vcpu", &vcpu_operations, vcpu, O_RDWR | O_CLOEXEC);

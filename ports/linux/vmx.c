@@ -20,6 +20,7 @@
 #include "vmx.h"
 
 #define VPID_COUNT 65535u /* of all vCPUs together: all but 0, which is the host's */
+#define PINS_MOST 28u /* seven of each of four VMCSs of L1's */
 #define EXITS_ALWAYS                                                                               \
 	(NVIRT_BIT(NVIRT_VECTOR_DB) | NVIRT_BIT(NVIRT_VECTOR_AC) | NVIRT_BIT(NVIRT_VECTOR_MC))
 
@@ -583,6 +584,7 @@ static u64 shown_cr4(void)
 }
 
 const struct nvl_backend nvl_vmx_backend = {
+	.pins = PINS_MOST,
 	.missing = missing,
 	.init = init,
 	.exit = exit_all,

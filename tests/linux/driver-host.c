@@ -4,14 +4,18 @@
  * counts as locked.
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +198,69 @@ int subject_tags(void)
     printf("%d more vCPUs\n", count);
     CHECK(count >= 4);
     CHECK(make_many(&m) == count);
+    end_machine(&m);
+    return failures != 0;
+}
+
+/* ---- locked memory ---- */
+
+static unsigned long locked_kib(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    unsigned long kib = ~0ul;
+    char line[128];
+
+    while (status != NULL && fgets(line, sizeof(line), status) != NULL && sscanf(line, "VmLck: %lu", &kib) != 1)
+        continue;
+    CHECK(status != NULL && fclose(status) == 0 && kib != ~0ul);
+    return kib;
+}
+
+/* May lock no more than the limit says, though it is root's. */
+static void limit_locked(unsigned long pages)
+{
+    const struct rlimit limit = {pages * PAGE, pages * PAGE};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+
+    CHECK(syscall(SYS_capget, &header, data) == 0);
+    data[CAP_IPC_LOCK / 32].effective &= ~(1u << CAP_IPC_LOCK % 32);
+    CHECK(syscall(SYS_capset, &header, data) == 0);
+    CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+}
+
+/*
+ * What may be pinned for a vCPU counts as locked memory of the process, up to its limit, until the vCPU is gone: also
+ * when it is another process that closes it.
+ */
+int subject_locked(void)
+{
+    static const uint8_t hlt[] = {0xf4};
+    struct machine m = make_machine(hlt, sizeof(hlt));
+    const unsigned long each = locked_kib();
+    int second, status = 1, files[2];
+    pid_t child;
+    char letter;
+
+    CHECK(each > 0 && each <= 256);
+    CHECK(create_vcpu(m.vm, 0) < 0 && errno == EEXIST && locked_kib() == each);
+    limit_locked(2 * each * 1024 / PAGE);
+    second = create_vcpu(m.vm, 1);
+    CHECK(second >= 0 && locked_kib() == 2 * each);
+    CHECK(create_vcpu(m.vm, 2) < 0 && errno == ENOMEM && locked_kib() == 2 * each);
+
+    CHECK(pipe(files) == 0);
+    child = fork();
+    if (child == 0) {
+        (void)(read(files[0], &letter, 1) == 1);
+        _exit(close(second));
+    }
+    CHECK(child > 0 && close(second) == 0 && locked_kib() == 2 * each);
+    CHECK(write(files[1], "x", 1) == 1 && wait(&status) == child && status == 0);
+    CHECK(locked_kib() == each);
+    CHECK(close(m.vcpu) == 0 && locked_kib() == 0);
+    m.vcpu = create_vcpu(m.vm, 0);
+    CHECK(m.vcpu >= 0 && locked_kib() == each);
     end_machine(&m);
     return failures != 0;
 }

@@ -579,6 +579,8 @@ int main(int count, char **words)
         return subject_hostage();
     if (strcmp(subject, "tags") == 0)
         return subject_tags();
+    if (strcmp(subject, "locked") == 0)
+        return subject_locked();
     if (strcmp(subject, "hold-kvm") == 0)
         return subject_hold_kvm(argument);
     printf("driver-test: no subject '%s'\n", subject);

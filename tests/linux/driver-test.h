@@ -59,6 +59,7 @@ void expect_out(const struct machine *m, uint16_t port);
 int subject_file(const char *name);
 int subject_hostage(void);
 int subject_tags(void);
+int subject_locked(void);
 
 /* ---- subjects: driver-memory.c ---- */
 
