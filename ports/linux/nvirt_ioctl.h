@@ -31,7 +31,7 @@
 struct nvirt_create_vm {
 	__u32 size;
 	__u32 flags;       /* reserved */
-	__u32 page_budget; /* pages for L2's second-stage tables; 0: a default */
+	__u32 page_budget; /* pages for L2's second-stage tables; 0: a default. It bounds how long changes of memory take. */
 	__u32 reserved;
 };
 

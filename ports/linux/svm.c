@@ -3,6 +3,8 @@
  * A vCPU on SVM: its VMCB, and entries of whichever level nvirt says is next. The host owns
  * interrupts and NMIs: each exits, and is the kernel's before anything else happens.
  */
+#define pr_fmt(fmt) "nvirt: " fmt
+
 #include <linux/cc_platform.h>
 #include <linux/gfp.h>
 #include <linux/sched/signal.h>
@@ -600,6 +602,24 @@ static int set_sregs(struct nvl_vcpu *vcpu, const struct nvirt_sregs *sregs)
 
 /* ---- the backend ---- */
 
+/*
+ * What newer kernels leave to whoever runs guests: where SRSO is a guest's to use against the kernel, and this is known
+ * to be enough (Zen 5), the CPU speculates less while there are VMs.
+ */
+static void reduce_speculation(bool on)
+{
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	const u64 reduce = 1ULL << MSR_ZEN4_BP_CFG_BP_SPEC_REDUCE_BIT;
+	u64 config;
+
+	if (!cpu_feature_enabled(X86_FEATURE_SRSO_BP_SPEC_REDUCE))
+		return;
+	if (rdmsrq_safe(MSR_ZEN4_BP_CFG, &config) ||
+	    wrmsrq_safe(MSR_ZEN4_BP_CFG, on ? config | reduce : config & ~reduce))
+		pr_warn_once("speculation cannot be reduced: a guest may use SRSO\n");
+#endif
+}
+
 /* EFER.SVME set by somebody else is somebody else's. [APM 2 "Enabling SVM"] */
 static int enable(struct nvirt_port_cpu *cpu)
 {
@@ -614,6 +634,7 @@ static int enable(struct nvirt_port_cpu *cpu)
 	if (wrmsrq_safe(NVIRT_SVM_MSR_EFER, efer | NVIRT_SVM_EFER_SVME))
 		return -EIO;
 	wrmsrq(NVIRT_SVM_MSR_HSAVE_PA, page_to_phys(cpu->save));
+	reduce_speculation(true);
 	return 0;
 }
 
@@ -632,6 +653,7 @@ static void switch_off(void)
 static void disable(struct nvirt_port_cpu *cpu, bool last)
 {
 	switch_off();
+	reduce_speculation(false);
 }
 
 /* Nothing of a VMCB is active on a CPU; once() sees to flushes. */
