@@ -130,8 +130,8 @@ static void begin_change(struct nvirt_port_vm *vm, const struct extent *extent)
 		WARN_ON_ONCE(1);
 	preempt_enable();
 	look_at_pins_again(vm, extent);
-	if (nvl_stage2_drop(vm, extent->first, bytes))
-		nvl_vm_request(vm, NVL_REQUEST_FLUSH);
+	nvl_stage2_drop(vm, extent->first, bytes);
+	/* For the requests of another change of these pages, too. */
 	nvl_vm_wait_outside(vm);
 }
 

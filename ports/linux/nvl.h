@@ -144,8 +144,9 @@ void nvl_stage2_exit(struct nvirt_port_vm *vm);
 u64 nvl_stage2_root(const struct nvirt_port_vm *vm);
 /* Maps the page around l1gpa: 0, -ENOENT (no slot), -EFAULT (not to be had), -ENOMEM. May sleep. */
 int nvl_stage2_fault(struct nvirt_port_vm *vm, u64 l1gpa, bool write);
-/* Drops what is mapped of [start, start + bytes); true when there was something. */
-bool nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes);
+/* Drops what is mapped of [start, start + bytes); where there was something the vCPUs are asked to flush, which
+ * nvl_vm_wait_outside() waits for. */
+void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes);
 
 /* ---- tags.c: ASIDs or VPIDs, of all vCPUs of all VMs ---- */
 

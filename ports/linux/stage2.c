@@ -58,7 +58,8 @@ static void free_below(u64 *table, u32 level)
 	}
 }
 
-/* No vCPU is left, and no CPU can hold what it cached: tags are flushed before they are used again. */
+/* No vCPU is left. What CPUs still hold goes by the ASID, or on VMX by the page of the root: whoever gets either flushes
+ * at first use (make() in vcpu.c). */
 void nvl_stage2_exit(struct nvirt_port_vm *vm)
 {
 	free_below(page_address(vm->stage2_root), LEVELS);
@@ -184,15 +185,19 @@ static bool drop_in(u64 *table, u32 level, u64 first, u64 last)
 	return dropped;
 }
 
-bool nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes)
+/*
+ * The flushes are asked for before the lock is let go: a second change of the same page, which two threads may make at
+ * once, finds nothing to drop, and must find the requests instead. Were it to find neither, the page would be free while
+ * a vCPU still writes to it.
+ */
+void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes)
 {
 	u64 last = min(start + bytes - 1, LIMIT - 1);
-	bool dropped = false;
 
 	if (start > last)
-		return false;
+		return;
 	spin_lock(&vm->stage2_lock);
-	dropped = drop_in(page_address(vm->stage2_root), LEVELS, start, last);
+	if (drop_in(page_address(vm->stage2_root), LEVELS, start, last))
+		nvl_vm_request(vm, NVL_REQUEST_FLUSH);
 	spin_unlock(&vm->stage2_lock);
-	return dropped;
 }

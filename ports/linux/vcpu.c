@@ -328,6 +328,9 @@ static struct nvl_vcpu *make(struct nvirt_port_vm *vm, u32 index, int *error)
 	vcpu->serial = (u64)atomic64_inc_return(&made);
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->requested);
+	/* The page of L1's root may have been another VM's, and a CPU may hold what a sibling left of this one: each CPU
+	 * flushes before the vCPU first runs there. */
+	__set_bit(NVL_REQUEST_FLUSH, &vcpu->requests);
 	nvl_msr_init(vcpu);
 	*error = nvl_fpu_init(vcpu);
 	if (!*error)

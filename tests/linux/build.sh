@@ -41,8 +41,8 @@ fi
 warnings="-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror"
 # shellcheck disable=SC2086 # lists of flags
 {
-    $cc -std=gnu11 -D_GNU_SOURCE $warnings -O2 -static -pthread -I"$root/ports/linux" "$here/driver-test.c" \
-        "$here/driver-machine.c" "$here/driver-memory.c" "$here/driver-host.c" \
+    $cc -std=gnu11 -D_GNU_SOURCE $warnings -O2 -static -pthread -I"$root/ports/linux" \
+        -I"$root/include" "$here/driver-test.c" "$here/driver-cpu.c" "$here/driver-machine.c" "$here/driver-memory.c" "$here/driver-host.c" \
         -o "$work/tree/bin/driver-test"
     if [ -d "$root/examples/linux-run" ]; then
         make -C "$root/examples/linux-run" -s BUILD="$work/tree/bin/linux-run"

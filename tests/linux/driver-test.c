@@ -555,6 +555,10 @@ int main(int count, char **words)
         return subject_nested();
     if (strcmp(subject, "init") == 0)
         return subject_init();
+    if (strcmp(subject, "first") == 0)
+        return subject_first();
+    if (strcmp(subject, "gs") == 0)
+        return subject_gs();
     if (strcmp(subject, "spin") == 0)
         return subject_spin(argument);
     if (strcmp(subject, "refused") == 0)

@@ -54,6 +54,11 @@ void start_in_protected_mode(const struct machine *m, uint32_t rip);
 /* The next exit is an OUT to this port. */
 void expect_out(const struct machine *m, uint16_t port);
 
+/* ---- subjects: driver-cpu.c ---- */
+
+int subject_first(void);
+int subject_gs(void);
+
 /* ---- subjects: driver-host.c ---- */
 
 int subject_file(const char *name);
