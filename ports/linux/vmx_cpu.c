@@ -211,8 +211,10 @@ static bool host_state_holds(const struct nvl_vcpu *vcpu)
 
 /* ---- MSRs that are the running guest's ---- */
 
+#define GS_BASE_OF_PROCESS 4 /* of host_msr: while the kernel runs it is KERNEL_GS_BASE */
+
 static const u32 swapped[NVL_VMX_MSRS] = {
-	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE,
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, [GS_BASE_OF_PROCESS] = MSR_KERNEL_GS_BASE,
 };
 
 u64 *nvl_vmx_msr(struct nvl_vcpu *vcpu, u32 msr)
@@ -272,7 +274,7 @@ static void keep_host(struct kept *kept)
  * An exit leaves limits of 64 KiB, no LDT, null selectors where the VMCS may not have the process's own, and
  * IA32_DEBUGCTL 0. [SDM 3C "Loading Host Segment and Descriptor-Table Registers"]
  */
-static void restore_host(const struct kept *kept, const struct nvl_vmx_host *host)
+static void restore_host(const struct kept *kept, const struct nvl_vmx *vmx)
 {
 	native_load_gdt(&kept->gdt);
 	/* The TSS's limit ends before its bitmap of ports. */
@@ -285,10 +287,13 @@ static void restore_host(const struct kept *kept, const struct nvl_vmx_host *hos
 	}
 	if (unlikely(kept->fs)) {
 		loadsegment(fs, kept->fs);
-		x86_fsbase_write_cpu(host->fs_base);
+		x86_fsbase_write_cpu(vmx->host.fs_base);
 	}
-	if (unlikely(kept->gs))
+	/* That loads the descriptor's base, too, which need not be the process's. */
+	if (unlikely(kept->gs)) {
 		load_gs_index(kept->gs);
+		wrmsrq(MSR_KERNEL_GS_BASE, vmx->host_msr[GS_BASE_OF_PROCESS]);
+	}
 	if (unlikely(kept->debugctl))
 		wrmsrq(MSR_IA32_DEBUGCTLMSR, kept->debugctl);
 }
@@ -371,8 +376,9 @@ static enum nvirt_hw enter(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, bo
 	vmx->cr2 = read_cr2();
 	get_debugreg(*(unsigned long *)&vmx->dr6, 6);
 	set_debugreg(DR6_RESERVED, 6);
-	restore_host(&kept, &vmx->host);
+	/* The guest's KERNEL_GS_BASE is read before the process's GS is loaded over it. */
 	msrs_leave(vmx);
+	restore_host(&kept, vmx);
 	nvl_fpu_leave(vcpu);
 	if (unlikely(records))
 		wrmsrq(MSR_IA32_PEBS_ENABLE, records);
