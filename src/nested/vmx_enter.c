@@ -776,7 +776,8 @@ void nvi_vmx_enter(struct nvirt_vmx_vcpu *v)
         refuse(v, &out);
         return;
     }
-    if ((due & (NVI_GROUP(HOST) | NVI_GROUP(CONTROLS))) != 0) {
+    /* A plain exit saves vmcs02's blocking of NMIs as it is. */
+    if ((due & (NVI_GROUP(HOST) | NVI_GROUP(CONTROLS))) != 0 || nvi_vmx_nmis_are_held(&v->vmcs12)) {
         nvi_vmx_forget_exit(v);
     }
     status = is_whole(due) ? enter_whole(v, &in) : enter_in_parts(v, due, &in);

@@ -53,7 +53,7 @@ static bool has_plain_controls(const struct nvirt_vmx_vcpu *v)
 {
     const struct nvirt_vmcs *vmcs12 = &v->vmcs12;
 
-    return is_within(vmcs12->pin_controls, 0, PLAIN_PIN) && !nvi_vmx_holds_nmis(vmcs12) &&
+    return is_within(vmcs12->pin_controls, 0, PLAIN_PIN) &&
            (vmcs12->proc_controls & NOT_PLAIN_PROC) == 0 &&
            is_within(nvi_vmx_proc2(vmcs12), 0, PLAIN_PROC2) &&
            is_within(vmcs12->exit_controls, NEEDED_EXIT, PLAIN_EXIT) &&
@@ -80,7 +80,7 @@ static inline struct nvi_field_set cet_fields(void)
 }
 
 /* Of the VMCS that is current and ran last. @return false when it has to be read the general way. */
-static inline bool read_cet(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
+static bool read_cet(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
 {
     const struct nvi_field_set read = cet_fields();
 
@@ -95,20 +95,49 @@ static inline bool read_cet(struct nvirt_vmx_vcpu *v, struct nvi_hw_vmcs *hw)
     return true;
 }
 
+/* Out of line, all of it, for the sake of the L1 that has no CET. */
+NVIRT_NOINLINE static void fetch_cet_of_l1(struct nvirt_vmx_vcpu *v)
+{
+    if (nvi_vmx_leaves_cet_to_l2(v) && v->current == &v->hw01) {
+        (void)read_cet(v, &v->hw01);
+    }
+}
+
+NVIRT_NOINLINE static bool read_cet_of_l2(struct nvirt_vmx_vcpu *v)
+{
+    return !nvi_vmx_leaves_cet_to_l2(v) || read_cet(v, &v->now->hw);
+}
+
 /* L1's was read, and what the last exit saved of L2's is in vmcs12: it may be replaced in vmcs02. */
-static inline bool is_cet_at_hand(const struct nvirt_vmx_vcpu *v)
+NVIRT_NOINLINE static bool is_cet_at_hand(struct nvirt_vmx_vcpu *v)
 {
     const struct nvi_field_set cet = cet_fields();
 
-    return nvi_field_has_none(&v->hw01.stale, &cet) && nvi_field_has_none(&v->now->lazy, &cet);
+    return !nvi_vmx_leaves_cet_to_l2(v) ||
+           (nvi_field_has_none(&v->hw01.stale, &cet) &&
+            nvi_field_has_none(&v->now->lazy, &cet)) ||
+           nvi_vmx_cet_gather(v);
 }
 
-/* An exit: into vmcs12 at once, as vmcs02 will have another by the next one, and on to L1. */
-static inline void carry_cet_to_l1(struct nvirt_vmx_vcpu *v)
+NVIRT_NOINLINE static void carry_cet_to_l2(struct nvirt_vmx_vcpu *v)
+{
+    if (nvi_vmx_leaves_cet_to_l2(v)) {
+#define X(NAME, member, host) nvi_hw_set(v, NVI_02, NVIRT_VMCS_##NAME, v->hw01.image.member);
+        NVI_CET_FIELDS(X)
+#undef X
+    }
+}
+
+/* Into vmcs12 at once, as vmcs02 will have another by the next exit, and on to L1. */
+NVIRT_NOINLINE static void carry_cet_to_l1(struct nvirt_vmx_vcpu *v)
 {
     const struct nvirt_vmcs *vmcs02 = &v->now->hw.image;
     const struct nvi_field_set cet = cet_fields();
 
+    if (!nvi_vmx_leaves_cet_to_l2(v)) {
+        nvi_vmx_cet_load_host(v);
+        return;
+    }
 #define X(NAME, member, host)                                                                      \
     v->vmcs12.member = vmcs02->member;                                                             \
     nvi_hw_set(v, NVI_01, NVIRT_VMCS_##NAME, vmcs02->member);
@@ -254,25 +283,23 @@ NVIRT_ALWAYS_INLINE static inline bool is_plain_entry(struct nvirt_vmx_vcpu *v)
            may_resume(v) && (v->vmcs12.entry_interruption & NVIRT_VMX_INTR_VALID) == 0 &&
            nvi_vmx_flow_is_plain(&v->vmcs12) && is_l2_known(v) && is_as_placed(v, memo) &&
            nvi_mmu_root_again(&v->mmu, memo->root, &memo->key, memo->serial) &&
-           (!nvi_vmx_leaves_cet_to_l2(v) || is_cet_at_hand(v) || nvi_vmx_cet_gather(v));
+           (!v->cet || is_cet_at_hand(v));
 }
 
 /* Of L1's, while vmcs01 is current. */
 static inline void fetch_l1(struct nvirt_vmx_vcpu *v)
 {
     nvi_hw_fetch_for_entry(v);
-    if (nvi_vmx_leaves_cet_to_l2(v) && v->current == &v->hw01) {
-        (void)read_cet(v, &v->hw01);
+    if (v->cet) {
+        fetch_cet_of_l1(v);
     }
 }
 
 NVIRT_ALWAYS_INLINE static inline void enter_plainly(struct nvirt_vmx_vcpu *v)
 {
     place_flow(v);
-    if (nvi_vmx_leaves_cet_to_l2(v)) {
-#define X(NAME, member, host) place(v, NVIRT_VMCS_##NAME, v->hw01.image.member);
-        NVI_CET_FIELDS(X)
-#undef X
+    if (v->cet) {
+        carry_cet_to_l2(v);
     }
     v->now->changed = 0;
     v->level = 2;
@@ -305,8 +332,8 @@ bool nvi_vmx_resume_enlightened(struct nvirt_vmx_vcpu *v)
 {
     enum nvi_evmcs_choice choice;
 
-    if (v->vmx.enlightened == NVI_NO_VMCS ||
-        !nothing_else_changed(v, v->now->memo.known_enlightened)) {
+    /* Of an ordinary VMCS there is none. */
+    if (!v->now->memo.known_enlightened) {
         return false;
     }
     fetch_l1(v);
@@ -417,10 +444,8 @@ static inline void save_and_leave(struct nvirt_vmx_vcpu *v, const struct nvi_vmx
     save_flow(v);
     nvi_vmx_save_exit_info(info, &v->vmcs12);
     note_lazy(v);
-    if (nvi_vmx_leaves_cet_to_l2(v)) {
+    if (v->cet) {
         carry_cet_to_l1(v);
-    } else if (v->cet) {
-        nvi_vmx_cet_load_host(v);
     }
     v->now->key = nvi_vmx_key_of(&v->vmcs12, v->now->exit_memo.key);
     nvi_vmx_abandon_l2(v);
@@ -512,7 +537,7 @@ enum nvi_plain_exit nvi_vmx_exit_plainly(struct nvirt_vmx_vcpu *v, struct nvirt_
         return NVI_EXIT_UNKNOWN;
     }
     note_exit_of_l2(v, hw, reason);
-    if (nvi_vmx_leaves_cet_to_l2(v) && !read_cet(v, hw)) {
+    if (v->cet && !read_cet_of_l2(v)) {
         return NVI_EXIT_NOTED;
     }
     if (!leaves_plainly(&hw->image, &v->vmcs12, &v->now->exit_memo) ||

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Running the benchmark images. To be sourced after tests/boot/boots.sh.
 
-BENCH_MACHINES="bochs-vmx bochs-vmx-shadow bochs-vmx-evmcs qemu-svm bochs-svm"
+BENCH_MACHINES="bochs-vmx bochs-vmx-shadow bochs-vmx-cet bochs-vmx-evmcs qemu-svm bochs-svm"
 
 bench_image() {
     case $1 in
@@ -12,12 +12,14 @@ bench_image() {
 }
 
 # bench_host MACHINE: options of the host beyond those of every machine. Without VMCS shadowing the cost
-# of each exit of L1 shows. The benchmark knows nothing of CET: its L1 is one that has not got it.
+# of each exit of L1 shows. The benchmark knows nothing of CET: its L1 is one that has not got it, or, on
+# *-cet, one that does not use what it has.
 bench_host() {
     case $1 in
     *-vmx) echo "log=info cet=0 shadow=0" ;;
     *-evmcs) echo "log=info cet=0 hyperv=1" ;;
     *-vmx-shadow) echo "log=info cet=0" ;;
+    *-vmx-cet) echo "log=info cet=1" ;;
     *) echo "log=info" ;;
     esac
 }
@@ -25,6 +27,7 @@ bench_host() {
 # The emulated machine behind the name.
 bench_machine() {
     local machine=${1%-shadow}
+    machine=${machine%-cet}
     echo "${machine%-evmcs}"
 }
 
@@ -63,6 +66,7 @@ bench_title() {
     case $1 in
     bochs-vmx) echo "Intel VMX on Bochs, without VMCS shadowing" ;;
     bochs-vmx-shadow) echo "Intel VMX on Bochs, with VMCS shadowing" ;;
+    bochs-vmx-cet) echo "Intel VMX on Bochs, the same with CET that L1 has and does not use" ;;
     bochs-vmx-evmcs) echo "Intel VMX on Bochs, with an enlightened VMCS; bare: with an ordinary one" ;;
     bochs-svm) echo "AMD SVM on Bochs" ;;
     qemu-svm) echo "AMD SVM on QEMU" ;;

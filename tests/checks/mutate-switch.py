@@ -46,18 +46,16 @@ REASONS = [
         "has_plain_controls: nvi_field_has_all(&v->changes[NVI_02], &v->flow)"]),
     ("each entry has a root by then", [
         "nvi_vmx_note_entry: v->root != NULL"]),
-    ("the two exclude the same: an ordinary VMCS has no such memo, and no memo is made of one", [
-        "nvi_vmx_note_entry: v->vmx.enlightened != NVI_NO_VMCS",
-        "nvi_vmx_resume_enlightened: v->vmx.enlightened == NVI_NO_VMCS"]),
-    ("only costs: it is asked again after L1's memory has been read", [
-        "nvi_vmx_resume_enlightened: !nothing_else_changed(v, v->now->memo.known_enlightened)"]),
     ("none is current then, and so none launched", [
         "nvi_vmx_resume_enlightened: choice != NVI_EVMCS_CURRENT"]),
     ("only costs: what is read then is not used, or is at hand already", [
-        "is_plain_entry: !nvi_vmx_leaves_cet_to_l2(v)",
-        "is_plain_entry: is_cet_at_hand(v)"]),
+        "is_plain_entry: !v->cet",
+        "is_cet_at_hand: !nvi_vmx_leaves_cet_to_l2(v)",
+        "is_cet_at_hand: (nvi_field_has_none(&v->hw01.stale, &cet) && "
+        "nvi_field_has_none(&v->now->lazy, &cet))",
+        "nvi_vmx_exit_plainly: v->cet"]),
     ("L1 has just left: its VMCS is current", [
-        "fetch_l1: v->current == &v->hw01"]),
+        "fetch_cet_of_l1: v->current == &v->hw01"]),
     ("only costs: what is noted then is not looked at", [
         "nvi_vmx_note_entry: !known"]),
     ("vmcs12 has it from vmcs02 by the exit, or VMWRITE marked its group: the row of the one "
@@ -115,9 +113,6 @@ REASONS = [
         "NVIRT_VMX_EXIT_EXCEPTION_NMI"]),
     ("no plain switch leaves a vCPU dead, and none is made by one that is", [
         "nvi_vmx_prepare_switched: v->dead"]),
-    ("only costs: the general way of the prepare comes to the same", [
-        "nvi_vmx_prepare_switched: !l2",
-        "nvi_vmx_prepare_switched: !nvi_vmx_apic01_is_settled(v)"]),
 ]
 SURVIVORS = {name: reason for reason, names in REASONS for name in names}
 

@@ -653,6 +653,35 @@ static void a_refused_read_is_told(void **state)
     }
 }
 
+static void exits_on_nmis(struct world *w)
+{
+    w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_NMI;
+}
+
+/* [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]: an IRET of L2's unblocks none of the NMIs
+ * that an L1 without "virtual NMIs" blocked; it is vmcs02's blocking that ends. */
+static void nmis_that_l1_blocked_are_no_plain_matter(void **state)
+{
+    const struct fake_set unblocked[] = { { BLOCKING, 0 } };
+    struct world *w = *state;
+
+    ready_to_launch(w);
+    begin_with(w, exits_on_nmis);
+    leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
+    assert_true(w->v->switched);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint64_t blocked = i % 2 != 0 ? NVIRT_VMX_BLOCK_NMI : 0;
+
+        WRITE12(w, GUEST_INTERRUPTIBILITY, blocked);
+        SET1(w, GUEST_INTERRUPTIBILITY, 0);
+        leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
+        assert_int_equal(nvirt_vmx_level(w->v), 2);
+        leave(w, NVIRT_VMX_EXIT_CPUID, unblocked, 1, true);
+        assert_true(i % 2 == 0 || !w->v->switched);
+        assert_true(READ12(w, GUEST_INTERRUPTIBILITY) == blocked);
+    }
+}
+
 /* Memory that the host moves between a plain entry of L1's and the prepare: pages are found where they are. */
 static void a_move_before_the_prepare_counts(void **state)
 {
@@ -698,6 +727,7 @@ int main(void)
         TEST(an_event_after_a_plain_exit_is_not_lost),
         TEST(a_moved_vcpu_launches_anew),
         TEST(a_move_before_the_prepare_counts),
+        TEST(nmis_that_l1_blocked_are_no_plain_matter),
         TEST(a_control_turned_on_later_ends_plain_switches),
         TEST(an_l2_that_left_in_virtual_8086_mode_is_checked),
         TEST(an_nmi_of_l1s_blocks_nmis_there_once),
