@@ -120,7 +120,7 @@ static void look_at_pins_again(struct nvirt_port_vm *vm, const struct extent *ex
 		nvl_vm_request(vm, NVL_REQUEST_RELOAD);
 }
 
-static void begin_change(struct nvirt_port_vm *vm, const struct extent *extent)
+static void begin_change(struct nvirt_port_vm *vm, const struct extent *extent, bool may_sleep)
 {
 	u64 bytes = extent->last - extent->first + 1;
 
@@ -130,7 +130,7 @@ static void begin_change(struct nvirt_port_vm *vm, const struct extent *extent)
 		WARN_ON_ONCE(1);
 	preempt_enable();
 	look_at_pins_again(vm, extent);
-	nvl_stage2_drop(vm, extent->first, bytes);
+	nvl_stage2_drop(vm, extent->first, bytes, may_sleep);
 	/* For the requests of another change of these pages, too. */
 	nvl_vm_wait_outside(vm);
 }
@@ -170,7 +170,7 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 	extent = extent_locked(vm, range);
 	spin_unlock(&vm->stage2_lock);
 	if (extent.first <= extent.last)
-		begin_change(vm, &extent);
+		begin_change(vm, &extent, mmu_notifier_range_blockable(range));
 	return 0;
 }
 
@@ -193,7 +193,7 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	struct nvirt_port_vm *vm = container_of(notifier, struct nvirt_port_vm, notifier);
 	const struct extent all = {0, U64_MAX - 1};
 
-	begin_change(vm, &all);
+	begin_change(vm, &all, false);
 	end_change(vm, &all);
 }
 
@@ -272,8 +272,10 @@ static int exchange(struct nvirt_port_vm *vm, struct nvl_slots *old, struct nvl_
 	int error;
 
 	count_change(vm, 1);
-	if (was->bytes != 0)
-		begin_change(vm, &extent);
+	if (was->bytes != 0) {
+		begin_change(vm, &extent, true);
+		nvl_stage2_prune(vm, was->address, was->bytes);
+	}
 	error = exchange_when_quiet(vm, next);
 	if (!error)
 		synchronize_srcu(&vm->srcu);

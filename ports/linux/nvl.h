@@ -146,7 +146,9 @@ u64 nvl_stage2_root(const struct nvirt_port_vm *vm);
 int nvl_stage2_fault(struct nvirt_port_vm *vm, u64 l1gpa, bool write);
 /* Drops what is mapped of [start, start + bytes); where there was something the vCPUs are asked to flush, which
  * nvl_vm_wait_outside() waits for. */
-void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes);
+void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes, bool may_sleep);
+/* Frees the tables there that map nothing, after such a flush; a change is under way. May sleep. */
+void nvl_stage2_prune(struct nvirt_port_vm *vm, u64 start, u64 bytes);
 
 /* ---- tags.c: ASIDs or VPIDs, of all vCPUs of all VMs ---- */
 

@@ -16,6 +16,7 @@
 #define ENTRY_ADDRESS 0x000ffffffffff000ULL
 #define EPT_WRITE_BACK (6ULL << 3)
 #define LIMIT (1ULL << 48)
+#define PIECE (1ULL << 30) /* what a table of the second level maps */
 #define TRIES 1000
 
 /* Tables taken before the lock: one for each level below the root. */
@@ -186,18 +187,87 @@ static bool drop_in(u64 *table, u32 level, u64 first, u64 last)
 }
 
 /*
+ * What is done under the lock at a time, with preemption off: what one table of the second level maps, or of the third
+ * where it is missing. While a change is under way tables are added by nobody.
+ */
+static u64 end_of_piece(const struct nvirt_port_vm *vm, u64 at, u64 last)
+{
+	const u64 *root = page_address(vm->stage2_root);
+	u64 piece = READ_ONCE(root[index_of(at, LEVELS)]) ? PIECE : PIECE * ENTRIES;
+
+	return min(last, at | (piece - 1));
+}
+
+/*
  * The flushes are asked for before the lock is let go: a second change of the same page, which two threads may make at
  * once, finds nothing to drop, and must find the requests instead. Were it to find neither, the page would be free while
  * a vCPU still writes to it.
  */
-void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes)
+static void drop_piece(struct nvirt_port_vm *vm, u64 first, u64 last)
 {
-	u64 last = min(start + bytes - 1, LIMIT - 1);
-
-	if (start > last)
-		return;
 	spin_lock(&vm->stage2_lock);
-	if (drop_in(page_address(vm->stage2_root), LEVELS, start, last))
+	if (drop_in(page_address(vm->stage2_root), LEVELS, first, last))
 		nvl_vm_request(vm, NVL_REQUEST_FLUSH);
 	spin_unlock(&vm->stage2_lock);
+}
+
+void nvl_stage2_drop(struct nvirt_port_vm *vm, u64 start, u64 bytes, bool may_sleep)
+{
+	u64 last = min(start + bytes - 1, LIMIT - 1), at, end;
+
+	for (at = start; at <= last; at = end + 1) {
+		end = end_of_piece(vm, at, last);
+		drop_piece(vm, at, end);
+		if (may_sleep)
+			cond_resched();
+	}
+}
+
+/* ---- tables that map nothing ---- */
+
+/* Takes those in the range out of `table`, into the list. True: it maps nothing itself. */
+static bool prune_in(struct nvirt_port_vm *vm, u64 *table, u32 level, u64 first, u64 last,
+		     struct list_head *gone)
+{
+	u64 span = 1ULL << (12 + 9 * (level - 1));
+	u64 at;
+
+	for (at = first & ~(span - 1); level > 1 && at <= last; at += span) {
+		u64 *slot = &table[index_of(at, level)];
+		u64 *below = table_of(*slot);
+
+		if (*slot == 0 ||
+		    !prune_in(vm, below, level - 1, max(first, at), min(last, at + span - 1), gone))
+			continue;
+		WRITE_ONCE(*slot, 0);
+		vm->stage2_pages--;
+		list_add(&virt_to_page(below)->lru, gone);
+	}
+	return !memchr_inv(table, 0, PAGE_SIZE);
+}
+
+static void prune_piece(struct nvirt_port_vm *vm, u64 first, u64 last, struct list_head *gone)
+{
+	spin_lock(&vm->stage2_lock);
+	(void)prune_in(vm, page_address(vm->stage2_root), LEVELS, first, last, gone);
+	if (!list_empty(gone))
+		nvl_vm_request(vm, NVL_REQUEST_FLUSH);
+	spin_unlock(&vm->stage2_lock);
+}
+
+/* CPUs go on walking tables that they have cached the way to, until they flush: they are free after that. */
+void nvl_stage2_prune(struct nvirt_port_vm *vm, u64 start, u64 bytes)
+{
+	u64 last = min(start + bytes - 1, LIMIT - 1), at, end;
+	struct page *page, *next;
+	LIST_HEAD(gone);
+
+	for (at = start; at <= last; at = end + 1) {
+		end = end_of_piece(vm, at, last);
+		prune_piece(vm, at, end, &gone);
+		cond_resched();
+	}
+	nvl_vm_wait_outside(vm);
+	list_for_each_entry_safe(page, next, &gone, lru)
+		__free_page(page);
 }

@@ -107,14 +107,15 @@ bool has_svm(void)
 
 #define PAGE_DIRECTORY 0x2000u
 
-/* Protected mode with paging, which VMXON wants, on flat segments; all below 8 MiB is where it is. */
+/* Protected mode with paging, which VMXON wants, on flat segments; all is where it is. */
 void start_in_protected_mode(const struct machine *m, uint32_t rip)
 {
     const struct nvirt_segment code = {8, 0xc9b, 0xffffffff, 0}, data = {16, 0xc93, 0xffffffff, 0};
     struct nvirt_sregs s = {.size = sizeof(s)};
     struct nvirt_regs regs = {.size = sizeof(regs)};
 
-    memcpy(m->memory + PAGE_DIRECTORY, (uint32_t[]){0x83, 0x400083}, 8);
+    for (uint32_t i = 0; i < 1024; i++)
+        memcpy(m->memory + PAGE_DIRECTORY + 4 * i, &(uint32_t){i << 22 | 0x83}, 4);
     CHECK(ioctl(m->vcpu, NVIRT_GET_SREGS, &s) == 0 && ioctl(m->vcpu, NVIRT_GET_REGS, &regs) == 0);
     s.cs = code;
     s.ds = s.es = s.ss = s.fs = s.gs = data;

@@ -3,6 +3,7 @@
  * Tests of the Linux driver whose memory does not stay: punched, moved, swapped, under one vCPU and under two.
  */
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -238,6 +239,68 @@ int subject_slots(int rounds)
     changing = false;
     CHECK(ioctl(m.vcpu, NVIRT_KICK, 0) == 0);
     CHECK(pthread_join(guest, NULL) == 0);
+    end_machine(&m);
+    return failures != 0;
+}
+
+/* ---- a slot that wanders ---- */
+
+#define WANDERS_FROM 0x10000000u
+#define WANDERS_TO 0xf0000000u
+#define STEP 0x200000u /* What a table of the lowest level maps. */
+
+static uint64_t stage2_pages(void)
+{
+    char name[64], line[80];
+    unsigned long pages = 0;
+    glob_t found;
+
+    snprintf(name, sizeof(name), "/sys/kernel/debug/nvirt/%d-*-vcpu0", (int)getpid());
+    if (glob(name, 0, NULL, &found) == 0) {
+        FILE *file = fopen(found.gl_pathv[0], "r");
+
+        while (file != NULL && fgets(line, sizeof(line), file) != NULL &&
+               sscanf(line, "stage2_pages %lu", &pages) != 1)
+            continue;
+        CHECK(file != NULL && fclose(file) == 0);
+        globfree(&found);
+    }
+    return pages;
+}
+
+/*
+ * A slot goes from address to address, and the guest finds its memory at each, for which there must be tables: those of
+ * the addresses where it was are given back.
+ */
+int subject_wander(void)
+{
+    static const uint8_t hlt[] = {0xf4}, code[] = {
+        0xff, 0x06, /* again: inc dword [esi] */
+        0xe6, 0x80, /* out 0x80, al */
+        0xeb, 0xfa  /* jmp again */
+    };
+    struct machine m = make_machine(hlt, sizeof(hlt));
+    uint8_t *page = anonymous(PAGE);
+    struct nvirt_regs regs = {.size = sizeof(regs)};
+    uint32_t moves = 0, counted;
+    uint64_t most = 0;
+
+    memcpy(m.memory + 0x8000, code, sizeof(code));
+    start_in_protected_mode(&m, 0x8000);
+    for (uint32_t address = WANDERS_FROM; address < WANDERS_TO && failures == 0; address += STEP) {
+        CHECK(set_memory(m.vm, 3, 0, address, page, PAGE) == 0);
+        CHECK(ioctl(m.vcpu, NVIRT_GET_REGS, &regs) == 0);
+        regs.gpr[6] = address;
+        CHECK(ioctl(m.vcpu, NVIRT_SET_REGS, &regs) == 0);
+        expect_out(&m, 0x80);
+        if (stage2_pages() > most)
+            most = stage2_pages();
+        moves++;
+    }
+    memcpy(&counted, page, sizeof(counted));
+    CHECK(counted == moves && moves > 1000);
+    printf("%u moves, %llu tables\n", moves, (unsigned long long)most);
+    CHECK(most > 0 && most < 32);
     end_machine(&m);
     return failures != 0;
 }

@@ -569,6 +569,8 @@ int main(int count, char **words)
         return subject_pressure(argument);
     if (strcmp(subject, "slots") == 0)
         return subject_slots(argument);
+    if (strcmp(subject, "wander") == 0)
+        return subject_wander();
     if (strcmp(subject, "apic") == 0)
         return subject_apic(argument);
     if (strcmp(subject, "squeeze") == 0)

@@ -71,6 +71,7 @@ int subject_locked(void);
 int subject_memory(int rounds);
 int subject_pressure(int rounds);
 int subject_slots(int rounds);
+int subject_wander(void);
 int subject_apic(int rounds);
 int subject_two(int moves);
 int subject_squeeze(pid_t victim);
