@@ -43,8 +43,8 @@ struct nvirt_port_cpu {
 	wait_queue_head_t emptied;
 
 	/* VMX. All three change here only; the list with interrupts off. */
-	u64 current_vmcs;
-	struct nvl_vcpu *owner; /* of the current VMCS, as far as its own calls go */
+	u64 current_vmcs; /* the owner's, or 0: it has made none current */
+	struct nvl_vcpu *owner; /* who may take the current VMCS for what it has made current itself */
 	struct list_head bound; /* vCPUs whose VMCSs are active here */
 };
 
@@ -191,6 +191,7 @@ struct nvl_vmx {
 	unsigned int vpid_count;
 	struct nvirt_port_cpu *home; /* where its VMCSs are active; changes there, interrupts off */
 	struct list_head bound;      /* in its home's list */
+	bool host_of_home;           /* vmcs01 has the host state of its home */
 	bool failed;                 /* an access to a field; taken by nvl_vmx_failed() */
 
 	/* Host state as vmcs01 has it: what differs among CPUs, threads and moments. */

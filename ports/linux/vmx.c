@@ -219,11 +219,13 @@ u64 nvl_vmx_get(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
 	return value;
 }
 
-void nvl_vmx_set(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
+bool nvl_vmx_set(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
 		 enum nvirt_vmcs_field field, u64 value)
 {
-	if (nvirt_vmx_write(vcpu->vmx.nvirt, cpu, level, field, value) != NVIRT_OK)
-		vcpu->vmx.failed = true;
+	if (nvirt_vmx_write(vcpu->vmx.nvirt, cpu, level, field, value) == NVIRT_OK)
+		return true;
+	vcpu->vmx.failed = true;
+	return false;
 }
 
 bool nvl_vmx_failed(struct nvl_vcpu *vcpu)

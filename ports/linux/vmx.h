@@ -31,10 +31,11 @@ void nvl_vmx_forget_translations(struct nvirt_port_cpu *cpu, u64 ept_vpid_cap);
 
 /* ---- vmx.c ---- */
 
-/* Fields of vmcs01 or of the running L2's, the vCPU held. What cannot be read is 0 and is remembered. */
+/* Fields of vmcs01 or of the running L2's, the vCPU held. What cannot be read is 0; that it, or a write, failed is
+ * remembered. */
 u64 nvl_vmx_get(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
 		enum nvirt_vmcs_field field);
-void nvl_vmx_set(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
+bool nvl_vmx_set(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u32 level,
 		 enum nvirt_vmcs_field field, u64 value);
 /* Whether one of these failed since it was asked last. */
 bool nvl_vmx_failed(struct nvl_vcpu *vcpu);

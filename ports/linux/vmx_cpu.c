@@ -57,14 +57,26 @@ int nvl_vmx_enable(struct nvirt_port_cpu *cpu)
 	return -EIO;
 }
 
-/* On its home, interrupts off. False: the hardware refused, or is off. */
+/*
+ * On its home, interrupts off. What it has left unread is read from its own VMCSs, which nvirt makes current where it
+ * knows that they are not. False: the hardware refused, or is off.
+ */
 static bool leave_home(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 {
+	if (cpu->owner != vcpu && nvirt_vmx_forget_current(vcpu->vmx.nvirt) != NVIRT_OK)
+		return false;
 	if (nvirt_vmx_leave_cpu(vcpu->vmx.nvirt, cpu) != NVIRT_OK)
 		return false;
 	list_del_init(&vcpu->vmx.bound);
 	vcpu->vmx.home = NULL;
 	return true;
+}
+
+/* Whoever comes next takes no VMCS for its own. */
+static void disown(struct nvirt_port_cpu *cpu)
+{
+	cpu->current_vmcs = 0;
+	cpu->owner = NULL;
 }
 
 void nvl_vmx_switch_off(void)
@@ -85,14 +97,13 @@ void nvl_vmx_disable(struct nvirt_port_cpu *cpu, bool last)
 	/* Before a reboot a thread may have been interrupted inside nvirt: its vCPU is not to be touched, and
 	 * nobody will want these VMCSs. */
 	list_for_each_entry_safe(vcpu, next, &cpu->bound, vmx.bound) {
-		if (last)
+		if (last) {
 			list_del_init(&vcpu->vmx.bound);
-		else
-			WARN_ON_ONCE(!leave_home(vcpu, cpu));
-	}
-	if (!last) {
-		cpu->current_vmcs = 0;
-		cpu->owner = NULL;
+			continue;
+		}
+		WARN_ON_ONCE(!leave_home(vcpu, cpu));
+		/* Nor is that of the next one current any more. */
+		disown(cpu);
 	}
 	nvl_vmx_switch_off();
 }
@@ -101,23 +112,26 @@ void nvl_vmx_disable(struct nvirt_port_cpu *cpu, bool last)
 
 /*
  * On the home of a vCPU whose thread waits for this, elsewhere as a rule. Another's that runs here may be inside
- * nvirt: what it has made current is made so again.
+ * nvirt: what it has made current is made so again. One that has only just come has made nothing current, and one that
+ * sleeps inside nvirt sees to that itself (nvl_vmx_resume()).
  */
 static void leave_here(void *data)
 {
 	struct nvirt_port_cpu *cpu = nvl_this_cpu();
-	struct nvl_vcpu *vcpu = data;
+	struct nvl_vcpu *vcpu = data, *inside = cpu->running;
 	u64 current_vmcs = cpu->current_vmcs;
 
-	if (vcpu->vmx.home != cpu || !leave_home(vcpu, cpu))
+	if (vcpu->vmx.home != cpu)
 		return;
-	if (cpu->running && cpu->running != vcpu) {
-		if (current_vmcs != 0 && nvirt_port_vmptrld(cpu, nvirt_hpa_make(current_vmcs)) != NVIRT_HW_OK)
-			WARN_ON_ONCE(1);
-	} else {
-		cpu->current_vmcs = 0;
-		cpu->owner = NULL;
+	/* Its thread sees that the home is still the same. */
+	(void)leave_home(vcpu, cpu);
+	if (!inside || inside == vcpu || inside != cpu->owner) {
+		disown(cpu);
+		return;
 	}
+	cpu->current_vmcs = 0;
+	if (current_vmcs != 0 && nvirt_port_vmptrld(cpu, nvirt_hpa_make(current_vmcs)) != NVIRT_HW_OK)
+		WARN_ON_ONCE(1);
 }
 
 bool nvl_vmx_leave(struct nvl_vcpu *vcpu)
@@ -137,13 +151,12 @@ static u64 tr_base(const struct desc_ptr *gdt)
 	return tss->base0 | (u64)tss->base1 << 16 | (u64)tss->base2 << 24 | (u64)tss->base3 << 32;
 }
 
-#define SET(FIELD, value) nvl_vmx_set(vcpu, cpu, 1, NVIRT_VMCS_##FIELD, (value))
+/* What could not be written is not taken for written. */
 #define SET_HOST(FIELD, member, value)                                                             \
 	do {                                                                                           \
-		if (host->member != (value)) {                                                         \
+		if (host->member != (value) &&                                                         \
+		    nvl_vmx_set(vcpu, cpu, 1, NVIRT_VMCS_HOST_##FIELD, (value)))                       \
 			host->member = (value);                                                        \
-			SET(HOST_##FIELD, host->member);                                               \
-		}                                                                                      \
 	} while (0)
 
 /* What is each CPU's own. [SDM 3C "Host-State Area"] */
@@ -162,33 +175,59 @@ static void set_host_of_cpu(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 	SET_HOST(TR_BASE, tr_base, tr_base(&gdt));
 	SET_HOST(GS_BASE, gs_base, gs_base);
 	SET_HOST(SYSENTER_ESP, sysenter_esp, sysenter_esp);
+	vcpu->vmx.host_of_home = !vcpu->vmx.failed;
+}
+
+/*
+ * The current VMCS may be any other's. It is noted as nobody's until the vCPU makes one of its own current: were it
+ * noted on, leave_here() or the end of a sleep would load a VMCS whose vCPU has left, or that is free. Both see the old
+ * owner with the old VMCS, or neither.
+ */
+static void take_over(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	cpu->current_vmcs = 0;
+	cpu->owner = vcpu;
+	local_irq_restore(flags);
+}
+
+static void make_home(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	list_add(&vcpu->vmx.bound, &cpu->bound);
+	vcpu->vmx.home = cpu;
+	local_irq_restore(flags);
+	vcpu->vmx.host_of_home = false;
 }
 
 void nvl_vmx_come(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu)
 {
-	unsigned long flags;
+	struct nvl_vmx *vmx = &vcpu->vmx;
 
-	if (vcpu->vmx.home != cpu) {
-		/* Where that fails, the calls of nvirt that follow fail, too. */
-		if (!nvl_vmx_leave(vcpu))
-			return;
-		local_irq_save(flags);
-		list_add(&vcpu->vmx.bound, &cpu->bound);
-		vcpu->vmx.home = cpu;
-		local_irq_restore(flags);
-		set_host_of_cpu(vcpu, cpu);
-	}
+	/* Where that fails, the calls of nvirt that follow fail, too. */
+	if (vmx->home != cpu && !nvl_vmx_leave(vcpu))
+		return;
 	if (cpu->owner != vcpu) {
-		if (nvirt_vmx_forget_current(vcpu->vmx.nvirt) != NVIRT_OK)
+		if (nvirt_vmx_forget_current(vmx->nvirt) != NVIRT_OK)
 			WARN_ON_ONCE(1);
-		cpu->owner = vcpu;
+		take_over(vcpu, cpu);
 	}
+	if (vmx->home != cpu)
+		make_home(vcpu, cpu);
+	if (!vmx->host_of_home)
+		set_host_of_cpu(vcpu, cpu);
 }
 
 void nvl_vmx_resume(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, u64 vmcs)
 {
-	cpu->owner = vcpu;
-	if (vmcs == 0 || cpu->current_vmcs == vmcs)
+	if (cpu->owner == vcpu)
+		return;
+	take_over(vcpu, cpu);
+	if (vmcs == 0)
 		return;
 	/* A failure shows at the next VMREAD. */
 	(void)(nvirt_port_vmptrld(cpu, nvirt_hpa_make(vmcs)) == NVIRT_HW_OK);
