@@ -2,6 +2,8 @@
 /*
  * Exits on VMX that are the host's: what the driver answers itself, and what goes to the program.
  */
+#include <asm/cpu.h>
+#include <asm/cpufeature.h>
 #include <asm/msr-index.h>
 
 #include <nvirt/x86.h>
@@ -19,6 +21,9 @@
 #define APIC_ACCESS_READ 0
 #define APIC_ACCESS_WRITE 1
 #define APIC_ACCESS_FETCH 2
+
+/* The CPL of a guest. [SDM 3C "Guest Register State"] */
+#define SS_DPL (3ULL << 5)
 
 #define GET(FIELD) nvl_vmx_get(vcpu, cpu, level, NVIRT_VMCS_##FIELD)
 #define SET(FIELD, value) nvl_vmx_set(vcpu, cpu, level, NVIRT_VMCS_##FIELD, (value))
@@ -207,6 +212,35 @@ static int handle_debug_exception(struct nvl_vcpu *vcpu, const struct nvirt_vmx_
 	return reinject(vcpu);
 }
 
+/*
+ * Where the kernel has CPUs look for split locks, a locked access across two cache lines is #AC in every mode. It is the
+ * guest's own alignment check only where that is on (CR0.AM, EFLAGS.AC, CPL 3); else the guest knows nothing of it, and it is
+ * for the kernel to say whether the instruction runs again without that check or the program gets a SIGBUS.
+ * [SDM 3A "Interrupt 17-Alignment Check Exception (#AC)"; "Features to Disable Bus Locks"]
+ */
+static int handle_alignment_check(struct nvl_vcpu *vcpu, const struct nvirt_vmx_exit *exit, struct nvirt_run *run)
+{
+	u64 cr0 = 0, rflags = 0, ss = 0, rip = 0;
+	int error;
+
+	if (!boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT))
+		return reinject(vcpu);
+	error = read_field(vcpu, exit->level, NVIRT_VMCS_GUEST_CR0, &cr0);
+	if (!error)
+		error = read_field(vcpu, exit->level, NVIRT_VMCS_GUEST_RFLAGS, &rflags);
+	if (!error)
+		error = read_field(vcpu, exit->level, NVIRT_VMCS_GUEST_SS_AR, &ss);
+	if (!error)
+		error = read_field(vcpu, exit->level, NVIRT_VMCS_GUEST_RIP, &rip);
+	if (error)
+		return error;
+	if ((cr0 & NVIRT_CR0_AM) && (rflags & NVIRT_RFLAGS_AC) && (ss & SS_DPL) == SS_DPL)
+		return reinject(vcpu);
+	/* May sleep, where the kernel slows such programs down. */
+	return handle_guest_split_lock(rip) ? NVL_GUEST
+					    : nvl_exit_failed(run, exit->reason, exit->qualification, exit->interruption);
+}
+
 static int handle_exception(struct nvl_vcpu *vcpu, const struct nvirt_vmx_exit *exit,
 			    struct nvirt_run *run)
 {
@@ -220,7 +254,7 @@ static int handle_exception(struct nvl_vcpu *vcpu, const struct nvirt_vmx_exit *
 	case NVIRT_VECTOR_DB:
 		return handle_debug_exception(vcpu, exit, type);
 	case NVIRT_VECTOR_AC:
-		return reinject(vcpu);
+		return handle_alignment_check(vcpu, exit, run);
 	default:
 		return nvl_exit_failed(run, exit->reason, exit->qualification, exit->interruption);
 	}
