@@ -3,11 +3,11 @@
  * Into a guest and back on SVM. VMRUN saves and #VMEXIT restores the host's RSP, RAX, RFLAGS, CS, SS,
  * DS, ES, control registers, GDTR and IDTR; VMSAVE and VMLOAD keep FS, GS, TR, LDTR and the SYSCALL MSRs:
  * until they are back nothing per CPU can be reached, and GIF is 0.
- * [APM 2 "VMRUN Instruction"; "VMSAVE and VMLOAD Instructions"]
+ * [APM 2 "VMRUN Instruction"; "VMSAVE and VMLOAD Instructions"] So no probe may be set here.
  */
 #include "nvl_enter.h"
 
-	.text
+	.section .noinstr.text, "ax"
 
 /*
  * int nvl_svm_enter(struct nvirt_gprs *gprs, u64 vmcb, u64 state_vmcb, u64 host_state)

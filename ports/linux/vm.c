@@ -50,7 +50,7 @@ void nvl_vcpu_request(struct nvirt_port_vm *vm, u32 index, unsigned int request)
 	vcpu = READ_ONCE(vm->vcpus[index]);
 	if (vcpu) {
 		set_bit(request, &vcpu->requests);
-		/* Pairs with the one between setting in_guest and looking at the requests (svm.c). */
+		/* Pairs with the one between setting in_guest and looking at the requests (run.c). */
 		smp_mb();
 		cpu = READ_ONCE(vcpu->in_guest);
 		if (cpu != 0 && cpu - 1 != raw_smp_processor_id())

@@ -370,6 +370,17 @@ static u64 stop_records(void)
 }
 
 /*
+ * A performance NMI since may have stopped some records for good, and started those again that it left. One that comes
+ * still later, within the entry's last instructions, is not seen.
+ */
+static u64 stop_again(u64 before)
+{
+	u64 enabled = stop_records();
+
+	return enabled ? enabled : before;
+}
+
+/*
  * An NMI or machine check that ended the guest's run is the host's and has not been taken: the handler is
  * called as hardware would. NMIs stay blocked until its IRET. [SDM 3C "Updating Non-Register State"]
  */
@@ -411,6 +422,8 @@ static enum nvirt_hw enter(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu, bo
 		write_cr2(vmx->cr2);
 	set_debugreg(vmx->dr6, 6);
 	clear_buffers();
+	if (unlikely(records))
+		records = stop_again(records);
 	result = nvl_vmx_enter(&vcpu->gprs, launch, spec_ctrl);
 	vmx->cr2 = read_cr2();
 	get_debugreg(*(unsigned long *)&vmx->dr6, 6);

@@ -10,7 +10,7 @@
 
 #define HOST_RSP 0x6c14
 
-	.text
+	.section .noinstr.text, "ax"
 
 /*
  * int nvl_vmx_enter(struct nvirt_gprs *gprs, bool launch, u64 spec_ctrl)
