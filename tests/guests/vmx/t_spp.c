@@ -16,8 +16,8 @@ SNIPPET(spp_write_all, "movl $32, %ecx\n1:", "movb %al, (%rdi)",
         "addq $128, %rdi\n decl %ecx\n jnz 1b");
 /* A breakpoint whose frame goes to RDI. */
 SNIPPET(spp_trap, "movq %rdi, %rsp", "int3", "");
-/* VMFUNC to entry RCX, then a write. */
-SNIPPET(spp_switch, "xorl %eax, %eax\n vmfunc", "movq %rax, (%rdi)", "");
+/* VMFUNC to entry RCX, then a write of RBX. */
+SNIPPET(spp_switch, "xorl %eax, %eax\n vmfunc", "movq %rbx, (%rdi)", "");
 
 #define SUBPAGES (1ull << 61)
 #define VALID 1ull
@@ -25,6 +25,9 @@ SNIPPET(spp_switch, "xorl %eax, %eax\n vmfunc", "movq %rax, (%rdi)", "");
 #define ALL_PARTS 0x5555555555555555ull
 #define PART(n) (1ull << 2 * (n))
 #define Q_WRITE_ACCESS (0x182ull | EPT_R << 3) /* refused, of a page that may be read */
+
+/* What L2 writes. */
+#define WRITTEN 0x1122334455667788ull
 
 /* The table: its top, and one table of each level below. */
 static struct {
@@ -87,20 +90,26 @@ static void run(const char *code, uint64_t address)
 {
     l2_start(code);
     l2.g.rdi = address;
-    l2.g.rax = 0x1122334455667788ull;
+    l2.g.rax = WRITTEN;
     (void)l2_run();
+}
+
+static uint64_t word_at(unsigned i, unsigned offset)
+{
+    uint64_t word;
+
+    memcpy(&word, &l2_data[i][offset], sizeof(word));
+    return word;
 }
 
 /* A write of eight bytes at @offset of page @i was made. */
 static void expect_written(const char *name, unsigned i, unsigned offset)
 {
-    uint64_t found;
-
     run(s_spp_write, page(i) + offset);
     (void)expect_done(name);
-    memcpy(&found, &l2_data[i][offset], sizeof(found));
-    check_eq(found, 0x1122334455667788ull, "%s.bytes", name);
-    memset(&l2_data[i][offset], 0, sizeof(found));
+    check_eq(vmread(F_G_RIP), (uint64_t)e_spp_write, "%s.rip", name);
+    check_eq(word_at(i, offset), WRITTEN, "%s.bytes", name);
+    memset(&l2_data[i][offset], 0, sizeof(uint64_t));
 }
 
 static void expect_addresses(const char *name, uint64_t address)
@@ -112,14 +121,11 @@ static void expect_addresses(const char *name, uint64_t address)
 
 static void expect_violation(const char *name, unsigned i, unsigned offset)
 {
-    uint64_t found;
-
     run(s_spp_write, page(i) + offset);
     check_eq(l2.reason, R_EPT_VIOLATION, "%s", name);
     check_eq(vmread(F_QUALIFICATION) & 0x1ff, Q_WRITE_ACCESS, "%s.qualification", name);
     expect_addresses(name, page(i) + offset);
-    memcpy(&found, &l2_data[i][offset], sizeof(found));
-    check_eq(found, 0, "%s.bytes", name);
+    check_eq(word_at(i, offset), 0, "%s.bytes", name);
 }
 
 static void expect_event(const char *name, unsigned i, unsigned offset, uint64_t qualification)
@@ -128,6 +134,24 @@ static void expect_event(const char *name, unsigned i, unsigned offset, uint64_t
     check_eq(l2.reason, R_SPP, "%s", name);
     check_eq(vmread(F_QUALIFICATION), qualification, "%s.qualification", name);
     expect_addresses(name, page(i) + offset);
+    check_eq(word_at(i, offset), 0, "%s.bytes", name);
+}
+
+/* Each part is written once, in its first byte, and nothing else of the page. */
+static void all_parts(void)
+{
+    unsigned wrong = 0;
+
+    memset(l2_data[1], 0, sizeof(l2_data[1]));
+    sppt.vectors[1] = ALL_PARTS;
+    flush_ept();
+    run(s_spp_write_all, page(1));
+    (void)expect_done("all_parts");
+    check_eq(l2.g.rcx, 0, "all_parts.rcx");
+    check_eq(l2.g.rdi, page(2), "all_parts.rdi");
+    for (unsigned i = 0; i < 4096; i++)
+        wrong += l2_data[1][i] != (i % 128 == 0 ? WRITTEN & 0xff : 0);
+    check_eq(wrong, 0, "all_parts.bytes");
 }
 
 static void parts(void)
@@ -140,15 +164,16 @@ static void parts(void)
         check_eq(l2.reason, R_EPT_VIOLATION, "part%u_denied", part);
         check_eq(vmread(F_QUALIFICATION) & 0x1ff, Q_WRITE_ACCESS, "part%u_denied.qualification",
                  part);
+        check_eq(vmread(F_G_RIP), (uint64_t)i_spp_write, "part%u_denied.rip", part);
+        check_eq(word_at(1, part * 128), 0, "part%u_denied.bytes", part);
         sppt.vectors[1] = PART(part);
         flush_ept();
         run(s_spp_write, page(1) + part * 128 + 120);
         check_eq(l2.reason, R_VMCALL, "part%u_allowed", part);
+        check_eq(vmread(F_G_RIP), (uint64_t)e_spp_write, "part%u_allowed.rip", part);
+        check_eq(word_at(1, part * 128 + 120), WRITTEN, "part%u_allowed.bytes", part);
     }
-    sppt.vectors[1] = ALL_PARTS;
-    flush_ept();
-    run(s_spp_write_all, page(1));
-    (void)expect_done("all_parts");
+    all_parts();
     /* Reading needs no vector. */
     *link_of(2) = 0;
     flush_ept();
@@ -179,9 +204,10 @@ static void pages(void)
     expect_violation("without_the_bit", 6, 0x10);
     run(s_spp_add, page(1) + 8);
     (void)expect_done("add");
-    check_eq(((uint64_t *)l2_data[1])[1], 0x1122334455667788ull, "add.bytes");
+    check_eq(word_at(1, 8), WRITTEN, "add.bytes");
     run(s_spp_add, page(1) + 0x88);
     check_eq(l2.reason, R_EPT_VIOLATION, "add_denied");
+    check_eq(word_at(1, 0x88), 0, "add_denied.bytes");
 }
 
 static void tables(void)
@@ -231,6 +257,7 @@ static void rights(void)
     expect_written("link_read_only", 5, 0x100);
     run(s_spp_write, page(5));
     check_eq(l2.reason, R_EPT_VIOLATION, "link_read_only_denied");
+    check_eq(word_at(5, 0), 0, "link_read_only_denied.bytes");
 }
 
 /* L1 changes what it allows, with the invalidation that is due, or without where a violation is one. */
@@ -302,13 +329,15 @@ static void flags(void)
     vmwrite(F_G_PML_INDEX, 511);
     run(s_spp_write, page(1));
     (void)expect_done("logged");
+    check_eq(word_at(1, 0), WRITTEN, "logged.bytes");
     check_eq(vmread(F_G_PML_INDEX), 510, "logged.index");
     check_eq(log_page[511], page(1), "logged.address");
     run(s_spp_write, page(2) + 0x800);
     check_eq(l2.reason, R_EPT_VIOLATION, "not_logged");
     check_eq(vmread(F_G_PML_INDEX), 510, "not_logged.index");
-    run(s_spp_write, page(1) + 8);
-    check_eq(vmread(F_G_PML_INDEX), 510, "dirty_already");
+    check_eq(word_at(2, 0x800), 0, "not_logged.bytes");
+    expect_written("dirty_already", 1, 8);
+    check_eq(vmread(F_G_PML_INDEX), 510, "dirty_already.index");
 }
 
 static void exceptions(void)
@@ -330,27 +359,63 @@ static void exceptions(void)
     expect_event("ve_miss", 1, 0, MISS);
 }
 
+/* Root B has page 4's memory where root A has page 1's, by parts both, and page 2 writable where A denies. */
+static struct {
+    uint64_t top[512], pdpt[512], data_pd[512], data_pt[512];
+} root_b __attribute__((aligned(4096)));
+
+static void build_root_b(void)
+{
+    memset(&root_b, 0, sizeof(root_b));
+    root_b.top[0] = (uint64_t)root_b.pdpt | EPT_RWX;
+    root_b.pdpt[0] = l2_ept.pdpt[0];
+    root_b.pdpt[1] = (uint64_t)root_b.data_pd | EPT_RWX;
+    root_b.data_pd[0] = (uint64_t)root_b.data_pt | EPT_RWX;
+    root_b.data_pt[1] = (uint64_t)l2_data[4] | EPT_R | EPT_WB | SUBPAGES;
+    root_b.data_pt[2] = (uint64_t)l2_data[2] | EPT_RWX | EPT_WB;
+}
+
+/* From where it is L2 goes to root @index and writes at @address: which page has it then, 0 for none. */
+static void switch_and_write(unsigned i, unsigned index, uint64_t address, unsigned written)
+{
+    unsigned offset = address & 0xfff;
+
+    memset(l2_data, 0, sizeof(l2_data));
+    l2_start(s_spp_switch);
+    l2.g.rdi = address;
+    l2.g.rcx = index;
+    l2.g.rbx = WRITTEN;
+    (void)l2_run();
+    check_eq(l2.reason, written != 0 ? R_VMCALL : R_EPT_VIOLATION, "switch%u", i);
+    check_eq(vmread(F_G_RIP), (uint64_t)(written != 0 ? e_spp_switch : i_spp_switch),
+             "switch%u.rip", i);
+    check(vmread(F_EPTP) == list[index], "switch%u.eptp", i);
+    for (unsigned p = 1; p <= 4; p++)
+        check_eq(word_at(p, offset), p == written ? WRITTEN : 0, "switch%u.page%u", i, p);
+}
+
 static void switches(void)
 {
     if (!ctl_can(F_PROC2, PROC2_VMFUNC))
         return;
     fresh();
-    memcpy(other_top, l2_ept.top, sizeof(other_top));
+    build_root_b();
     list[0] = vmread(F_EPTP);
-    list[1] = (uint64_t)other_top | (vmread(F_EPTP) & 0xfff);
+    list[1] = (uint64_t)root_b.top | (vmread(F_EPTP) & 0xfff);
     ctl_set(F_PROC2, PROC2_VMFUNC);
     vmwrite(F_VMFUNC_CONTROLS, 1);
     vmwrite(F_EPTP_LIST, (uint64_t)list);
     sppt.vectors[1] = PART(0);
+    flush_everything();
     expect_written("switch_before", 1, 0);
-    for (unsigned i = 0; i < 4; i++) {
-        l2_start(s_spp_switch);
-        l2.g.rdi = page(1) + (i & 2) * 0x40;
-        l2.g.rcx = (i + 1) & 1;
-        (void)l2_run();
-        check_eq(l2.reason, (i & 2) != 0 ? R_EPT_VIOLATION : R_VMCALL, "switch%u", i);
+    for (unsigned i = 0; i < 12; i += 6) {
+        switch_and_write(i, 1, page(1), 4);
+        switch_and_write(i + 1, 0, page(1), 1);
+        switch_and_write(i + 2, 1, page(1) + 0x80, 0);
+        switch_and_write(i + 3, 0, page(2), 0);
+        switch_and_write(i + 4, 1, page(2), 2);
+        switch_and_write(i + 5, 0, page(1) + 0x80, 0);
     }
-    memset(other_top, 0, sizeof(other_top));
 }
 
 void test_spp_manual(void)

@@ -26,6 +26,11 @@ SNIPPET(round_robin,
 SNIPPET(write_and_return, "", "vmfunc",
         "movq %r8, 8(%rdi)\n movl $1, %ecx\n vmfunc\n movq 8(%rdi), %r9\n xorl %ecx, %ecx\n"
         "vmfunc\n movq 8(%rdi), %r10");
+/* Reads the page into R8 and exits, again and again; before that, VMFUNC to entry R10 if R9 asks for it. */
+SNIPPET(read_and_leave,
+        "1: testq %r9, %r9\n jz 2f\n xorl %r9d, %r9d\n xorl %eax, %eax\n movl %r10d, %ecx\n vmfunc\n"
+        "2: movq (%rdi), %r8",
+        "cpuid", "jmp 1b");
 
 #define PAGE_VALUE 0x50000ull
 
@@ -96,6 +101,29 @@ static void switching(void)
     l2.g.rdi = L2_DATA;
     (void)l2_run();
     expect_switch("entered_again", 9);
+}
+
+/* The entries that follow a switch, also where the ones before it were alike and went on as they were:
+ * what nvirt knows of those is of another root. L1 looks at the EPTP just before the next switch only. */
+static void later_entries(void)
+{
+    uint64_t index = 0;
+
+    reset();
+    l2_start(s_read_and_leave);
+    l2.g.rdi = L2_DATA;
+    (void)l2_run();
+    for (unsigned i = 0; i < 20; i++) {
+        check_eq(l2.reason, R_CPUID, "later%u", i);
+        check_eq(l2.g.r8, PAGE_VALUE + index, "later%u.memory", i);
+        if (i % 5 == 4) {
+            check(vmread(F_EPTP) == list[index], "later%u.eptp", i);
+            index = i % 10 == 4 ? i : 0;
+            l2.g.r9 = 1;
+            l2.g.r10 = index;
+        }
+        (void)l2_skip_and_run();
+    }
 }
 
 static void registers_and_flags(void)
@@ -219,6 +247,7 @@ void test_vmfunc(void)
     check_eq(rt_rdmsr(MSR_VMX_VMFUNC), 1, "vmfunc.functions");
     check_group("vmfunc");
     switching();
+    later_entries();
     registers_and_flags();
     full_list();
     exits();
