@@ -30,6 +30,14 @@ SNIPPET(cet_call, "rdsspq %rax\ncall 2f\njmp 3f\n2: rdsspq %rbx\ncpuid", "ret",
         "3: rdsspq %rdx");
 SNIPPET(cet_wrong_return, "call 2f\n2: leaq 4f(%rip), %rax\nmovq %rax, (%rsp)", "ret", "4:");
 SNIPPET(cet_jump, "leaq 2f(%rip), %rax", "jmp *%rax", "2: nop");
+/* Indirect calls to where one may land. STI keeps an interrupt window closed until after the second. */
+SNIPPET(cet_land, "leaq 2f(%rip), %rax\ncall *%rax\nsti", "call *%rax", "vmcall\n2: endbr64\nincq %rbx\nret");
+/* What L2 finds goes to R8 to R11, what it leaves comes from R12 and R13, one call deeper each time. */
+SNIPPET(cet_deeper,
+        "1: rdsspq %r8\nmovl $0x6a2, %ecx\nrdmsr\nmovl %eax, %r9d\nmovl $0x6a8, %ecx\nrdmsr\n"
+        "movl %eax, %r10d\nxorl %edx, %edx\nmovl %r13d, %eax\nwrmsr\nmovl $0x6a2, %ecx\n"
+        "movl %r12d, %eax\nwrmsr",
+        "cpuid", "call 1b");
 
 struct msr_entry {
     uint32_t index, reserved;
@@ -131,6 +139,56 @@ static void ssp_moves(enum l2_mode mode)
     set_l1(0, 0);
 }
 
+static void with_shadow_stack(enum l2_mode mode)
+{
+    reset(mode, true, true);
+    l2_paging.data_pt[STACK_PAGE] =
+        (l2_paging.data_pt[STACK_PAGE] & ~0xfffull) | PTE_SHADOW_STACK;
+    memset(l2_data[STACK_PAGE], 0, 4096);
+    flush_everything();
+    vmwrite(F_G_CR4, vmread(F_G_CR4) | CR4_CET);
+    vmwrite(F_G_CR0, vmread(F_G_CR0) | CR0_WP);
+    vmwrite(F_G_S_CET, SH_STK_EN | WR_SHSTK_EN);
+    vmwrite(F_G_SSP, STACK_TOP);
+}
+
+/* A hypervisor that does not know of CET and enters again and again: what L1 leaves L2 finds, and what L2
+ * leaves L1 finds and its VMCS has. L2 runs on its shadow stack, which L1 that has none gave it. */
+static void nobody_loads(enum l2_mode mode)
+{
+    with_shadow_stack(mode);
+    ctl_clear(F_EXIT, EXIT_LOAD_CET);
+    l2_start(s_cet_deeper);
+    for (unsigned i = 0; i < 9; i++) {
+        uint64_t of_l1 = SH_STK_EN | 0x1000ull << (i & 3), table_of_l1 = 0x2000 + 16 * i;
+        uint64_t of_l2 = SH_STK_EN | WR_SHSTK_EN | 0x10000 * (i + 1), table_of_l2 = 0x40000 + 16 * i;
+
+        if (i == 0)
+            of_l1 = SH_STK_EN | WR_SHSTK_EN, table_of_l1 = 0x4000;
+        else
+            set_l1(of_l1, table_of_l1);
+        l2.g.r12 = of_l2;
+        l2.g.r13 = table_of_l2;
+        if (i == 0)
+            (void)l2_run();
+        else
+            (void)l2_skip_and_run();
+        ctl_clear(F_ENTRY, ENTRY_LOAD_CET);
+        check_eq(l2.reason, R_CPUID, "nobody%u", i);
+        check_eq(l2.g.r8, STACK_TOP - 8 * i, "nobody%u.l2_ssp", i);
+        check_eq(l2.g.r9, of_l1, "nobody%u.l2_s_cet", i);
+        check_eq(l2.g.r10, table_of_l1, "nobody%u.l2_table", i);
+        check_eq(rt_rdmsr(MSR_S_CET), of_l2, "nobody%u.l1_s_cet", i);
+        check_eq(rt_rdmsr(MSR_SSP_TABLE), table_of_l2, "nobody%u.l1_table", i);
+        if (i % 4 != 3)
+            continue;
+        check_eq(vmread(F_G_SSP), STACK_TOP - 8 * i, "nobody%u.saved_ssp", i);
+        check_eq(vmread(F_G_S_CET), of_l2, "nobody%u.saved_s_cet", i);
+        check_eq(vmread(F_G_SSP_TABLE), table_of_l2, "nobody%u.saved_table", i);
+    }
+    set_l1(0, 0);
+}
+
 /* ---- rules ---- */
 
 static void refuses(const char *name, bool host, uint32_t field, uint64_t value)
@@ -185,27 +243,53 @@ static void rules(void)
 
 /* ---- entries that fail ---- */
 
+#define SSP_OF_L1 0x8010u
+#define SSP_OF_HOST_STATE 0xa020u
+
+/* An exit leaves L1 with an SSP of its own; what is entered next fails. */
+static void reset_to_fail(bool exit)
+{
+    reset(L2_EPT, true, true);
+    vmwrite(F_H_SSP, SSP_OF_L1);
+    (void)l2_msr(MSR_S_CET);
+    reset(L2_EPT, true, exit);
+    vmwrite(F_H_SSP, SSP_OF_HOST_STATE);
+    l2_start(s_cet_rdmsr);
+}
+
+/* L1's SSP is what an entry that loads none gives L2, and its exit saves. */
+static uint64_t ssp_of_l1(void)
+{
+    ctl_clear(F_ENTRY, ENTRY_LOAD_CET);
+    vmwrite(F_ENTRY_MSR_LOAD_COUNT, 0);
+    vmwrite(F_G_SSP, 0x123450);
+    (void)l2_msr(MSR_S_CET);
+    return vmread(F_G_SSP);
+}
+
 static void failures(void)
 {
     for (unsigned i = 0; i < 2; i++) {
         bool exit = i == 1;
 
-        reset(L2_EPT, true, exit);
-        vmwrite(F_G_RFLAGS, 0);
-        l2_start(s_cet_rdmsr);
+        reset_to_fail(exit);
         vmwrite(F_G_RFLAGS, 0);
         (void)l2_run();
         check_eq(l2.reason, R_ENTRY_FAILURE | R_BAD_GUEST, "fail%u.guest", i);
         check_eq(rt_rdmsr(MSR_S_CET), exit ? 0x5000 : 0x1000, "fail%u.guest_s_cet", i);
         check_eq(rt_rdmsr(MSR_SSP_TABLE), exit ? 0x6000 : 0x2000, "fail%u.guest_table", i);
         check_eq(vmread(F_G_S_CET), 0x3000, "fail%u.saves_nothing", i);
-        reset(L2_EPT, true, exit);
+        check_eq(vmread(F_G_SSP), 0x7008, "fail%u.saves_no_ssp", i);
+        check_eq(ssp_of_l1(), exit ? SSP_OF_HOST_STATE : SSP_OF_L1, "fail%u.guest_ssp", i);
+        reset_to_fail(exit);
         list[0] = (struct msr_entry){MSR_FS_BASE, 0, 0};
         vmwrite(F_ENTRY_MSR_LOAD, (uint64_t)list);
         vmwrite(F_ENTRY_MSR_LOAD_COUNT, 1);
-        (void)l2_go(s_cet_rdmsr);
+        (void)l2_run();
         check_eq(l2.reason, R_ENTRY_FAILURE | R_BAD_MSR, "fail%u.list", i);
         check_eq(rt_rdmsr(MSR_S_CET), exit ? 0x5000 : 0x3000, "fail%u.list_s_cet", i);
+        check_eq(vmread(F_G_SSP), 0x7008, "fail%u.list_saves_no_ssp", i);
+        check_eq(ssp_of_l1(), exit ? SSP_OF_HOST_STATE : 0x7008, "fail%u.list_ssp", i);
         set_l1(0, 0);
     }
 }
@@ -257,19 +341,6 @@ static void writes_that_fault(void)
 }
 
 /* ---- shadow stacks that run: L2's ---- */
-
-static void with_shadow_stack(enum l2_mode mode)
-{
-    reset(mode, true, true);
-    l2_paging.data_pt[STACK_PAGE] =
-        (l2_paging.data_pt[STACK_PAGE] & ~0xfffull) | PTE_SHADOW_STACK;
-    memset(l2_data[STACK_PAGE], 0, 4096);
-    flush_everything();
-    vmwrite(F_G_CR4, vmread(F_G_CR4) | CR4_CET);
-    vmwrite(F_G_CR0, vmread(F_G_CR0) | CR0_WP);
-    vmwrite(F_G_S_CET, SH_STK_EN | WR_SHSTK_EN);
-    vmwrite(F_G_SSP, STACK_TOP);
-}
 
 static uint64_t stack_word(uint64_t address)
 {
@@ -360,18 +431,50 @@ static void violation_in_delivery(void)
     check_eq(vmread(F_G_SSP), STACK_TOP - 24, "delivery.frame");
 }
 
-/* Indirect branch tracking of L2. */
-static void tracking(enum l2_mode mode)
+static void with_tracking(enum l2_mode mode)
 {
     reset(mode, true, true);
     vmwrite(F_G_CR4, vmread(F_G_CR4) | CR4_CET);
     vmwrite(F_G_CR0, vmread(F_G_CR0) | CR0_WP);
     vmwrite(F_G_S_CET, ENDBR_EN);
     vmwrite(F_EXCEPTION_BITMAP, 1u << VECTOR_CP);
+}
+
+/* Indirect branch tracking of L2. */
+static void tracking(enum l2_mode mode)
+{
+    with_tracking(mode);
     (void)l2_go(s_cet_jump);
     check_eq(l2.reason, R_EXCEPTION, "track.exits");
     check_eq(vmread(F_INTR_ERROR), CP_ENDBRANCH, "track.error_code");
     check_eq(vmread(F_G_RIP), (uint64_t)e_cet_jump, "track.rip");
+    check_eq(vmread(F_G_S_CET), ENDBR_EN | TRACKER, "track.still_waits");
+}
+
+/* Where an ENDBR64 is the call goes on, also when L2 leaves between the two, or is entered there. */
+static void landing(enum l2_mode mode)
+{
+    with_tracking(mode);
+    (void)l2_go(s_cet_land);
+    (void)expect_done("land");
+    check_eq(l2.g.rbx, 2, "land.both");
+    check_eq(vmread(F_G_S_CET), ENDBR_EN, "land.waits_no_more");
+    ctl_set(F_PROC, PROC_INT_WINDOW);
+    (void)l2_go(s_cet_land);
+    check_eq(l2.reason, R_INT_WINDOW, "land.window");
+    check_eq(l2.g.rbx, 1, "land.window.between");
+    check_eq(vmread(F_G_S_CET), ENDBR_EN | TRACKER, "land.window.waits");
+    ctl_clear(F_PROC, PROC_INT_WINDOW);
+    (void)l2_run();
+    (void)expect_done("land.goes_on");
+    check_eq(l2.g.rbx, 2, "land.goes_on.both");
+    check_eq(vmread(F_G_S_CET), ENDBR_EN, "land.goes_on.waits_no_more");
+    /* What L1 says of it counts. */
+    vmwrite(F_G_S_CET, ENDBR_EN | TRACKER);
+    (void)l2_go(s_cet_rdmsr);
+    check_eq(l2.reason, R_EXCEPTION, "land.entered");
+    check_eq(vmread(F_INTR_ERROR), CP_ENDBRANCH, "land.entered.error_code");
+    check_eq(vmread(F_G_RIP), (uint64_t)s_cet_rdmsr, "land.entered.rip");
 }
 
 /* ---- and L1's, which an exit turns on ---- */
@@ -457,10 +560,12 @@ void test_cet(void)
         check_group("cet.%s", l2_mode_name(modes[i]));
         loads_and_saves(modes[i]);
         ssp_moves(modes[i]);
+        nobody_loads(modes[i]);
         l2_calls(modes[i]);
         l2_returns_elsewhere(modes[i]);
         injection(modes[i]);
         tracking(modes[i]);
+        landing(modes[i]);
         l1_calls(modes[i]);
     }
     check_group("cet");
