@@ -709,19 +709,34 @@ static void a_cpu_that_cannot_inject_it_is_not_asked_to(void **state)
     assert_int_equal(nvirt_vmx_inject(w->v, w->at, &cp), NVIRT_ERR_RANGE);
 }
 
-/* [SDM 3C "Basic VM-Exit Information"]: bit 13 of an EPT violation's qualification. */
-static void a_violation_of_a_shadow_stack_is_told(void **state)
+/* Qualification that L1 is told when hardware tells nvirt of an access to a shadow stack. */
+static uint64_t told_of_violation(struct world *w)
 {
-    struct world *w = *state;
-
-    ready_with(w, ENTRY_CET, EXIT_CET);
     w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
     w->v->vmcs12.proc2_controls |= NVIRT_VMX_PROC2_EPT;
     w->v->vmcs12.eptp = EPT12_TOP | 0x1e;
     vmlaunch(w);
     l2_violation(w, 0x123000, 0x182 | NVIRT_VMX_QUAL_EPT_SHADOW_STACK);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
-    assert_true(READ12(w, EXIT_QUALIFICATION) == (0x182 | NVIRT_VMX_QUAL_EPT_SHADOW_STACK));
+    return READ12(w, EXIT_QUALIFICATION);
+}
+
+/* [SDM 3C "Basic VM-Exit Information"]: bit 13 of an EPT violation's qualification. */
+static void a_violation_of_a_shadow_stack_is_told(void **state)
+{
+    struct world *w = *state;
+
+    ready_with(w, ENTRY_CET, EXIT_CET);
+    assert_true(told_of_violation(w) == (0x182 | NVIRT_VMX_QUAL_EPT_SHADOW_STACK));
+}
+
+/* The bit is one of those that no CPU without CET sets. */
+static void an_l1_without_cet_is_not_told_of_shadow_stacks(void **state)
+{
+    struct world *w = *state;
+
+    ready_with(w, 0, 0);
+    assert_true(told_of_violation(w) == 0x182);
 }
 
 /* ---- what it costs ---- */
@@ -804,6 +819,7 @@ int main(void)
         OFFERED(a_control_protection_exception_is_handed_over),
         TEST(a_cpu_that_cannot_inject_it_is_not_asked_to),
         OFFERED(a_violation_of_a_shadow_stack_is_told),
+        TEST(an_l1_without_cet_is_not_told_of_shadow_stacks),
         OFFERED(a_round_trip_costs_what_has_to_move),
     };
 
