@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Plain switches between L1 and L2 (vmx_switch.c): each must come to what the general way comes to, and
- * what is out of the ordinary must take that way. Every scene is played twice from the same beginning,
- * once with the short way open and once without.
+ * what is out of the ordinary must take that way. Every scene is played three times from the same beginning:
+ * with the short way open, without, and with all forgotten before each of L1's entries.
  */
 #include "vmx_ways.h"
+
+#define EPTP_LIST UINT64_C(0x38000)
+#define EPT12_B UINT64_C(0x48000)
 
 /* What hardware finds when L2 leaves, and then when L1 executes VMRESUME. */
 struct scene {
@@ -59,6 +62,28 @@ static void tables_are_others(struct world *w)
     w->v->now->memo.root->serial++;
 }
 
+/* By itself: what nvirt knows of the last entry is of other tables. */
+static void l2_changes_its_tables(struct world *w)
+{
+    fake_vm_put64(w->port, EPTP_LIST + 8, EPT12_B | 0x1e);
+    w->gprs.r[NVIRT_RAX] = 0;
+    w->gprs.r[NVIRT_RCX] = 1;
+    leave(w, NVIRT_VMX_EXIT_VMFUNC, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_true(w->v->vmcs12.eptp == (EPT12_B | 0x1e));
+}
+
+static void with_functions(struct world *w)
+{
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY;
+    w->v->vmcs12.proc2_controls |= NVIRT_VMX_PROC2_EPT | NVIRT_VMX_PROC2_VPID |
+                                   NVIRT_VMX_PROC2_VMFUNC;
+    w->v->vmcs12.vpid = 3;
+    w->v->vmcs12.eptp = EPT12_TOP | 0x1e;
+    w->v->vmcs12.vmfunc_controls = NVIRT_VMX_VMFUNC_EPTP_SWITCHING;
+    w->v->vmcs12.eptp_list = EPTP_LIST;
+}
+
 static void pat_is_not_saved(struct world *w)
 {
     w->v->vmcs12.exit_controls &= ~(uint64_t)NVIRT_VMX_EXIT_CTL_SAVE_PAT;
@@ -90,6 +115,39 @@ static void efer_is_neither_loaded_nor_saved(struct world *w)
 {
     efer_is_not_saved(w);
     w->v->vmcs12.entry_controls &= ~(uint64_t)NVIRT_VMX_ENTRY_CTL_LOAD_EFER;
+}
+
+static void with_virtual_interrupts(struct world *w)
+{
+    w->v->vmcs12.pin_controls |= NVIRT_VMX_PIN_EXT_INT;
+    w->v->vmcs12.proc_controls |= NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_TPR_SHADOW;
+    w->v->vmcs12.proc2_controls |= NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    w->v->vmcs12.virtual_apic_addr = BITMAP_A;
+    w->v->vmcs12.guest_interrupt_status = 0x2131;
+}
+
+static void l1_raises_an_interrupt(struct world *w)
+{
+    WRITE12(w, GUEST_INTERRUPT_STATUS, 0x7171);
+}
+
+/* Of each group of fields: vmcs02 is put together as a whole then, and as with an MSR-load list. */
+static void l1_writes_all_else(struct world *w)
+{
+    WRITE12(w, GUEST_RIP, L2_RIP + 8);
+    WRITE12(w, GUEST_CR3, 0x51000);
+    WRITE12(w, GUEST_GS_BASE, 0x1000);
+    WRITE12(w, GUEST_SYSENTER_CS, 0x10);
+}
+
+static void with_virtual_interrupts_and_a_list(struct world *w)
+{
+    with_virtual_interrupts(w);
+    fake_vm_msr_set(w->port, NVIRT_MSR_LSTAR, 0, false);
+    fake_vm_put64(w->port, MSR_LIST, NVIRT_MSR_LSTAR);
+    fake_vm_put64(w->port, MSR_LIST + 8, 0);
+    w->v->vmcs12.entry_msr_load_addr = MSR_LIST;
+    w->v->vmcs12.entry_msr_load_count = 1;
 }
 
 #define END { 0, 0 }
@@ -134,6 +192,17 @@ static const struct scene scenes[] = {
       .during = the_host_takes_tsd },
     { "a CR4 bit of the host's, HLT", { END }, END, false, false,
       .during = the_host_takes_tsd, .reason = NVIRT_VMX_EXIT_HLT },
+    { "VMFUNC", { END }, END, true, false, .change = with_functions,
+      .during = l2_changes_its_tables },
+    { "virtual interrupts", { { STATUS, 0x5141 } }, END, false, false,
+      .change = with_virtual_interrupts },
+    { "virtual interrupts by L1", { { STATUS, 0x5141 } }, END, false, false,
+      .change = with_virtual_interrupts, .between = l1_raises_an_interrupt,
+      .back = { STATUS, 0x6141 } },
+    { "virtual interrupts, all else by L1", { { STATUS, 0x5141 } }, END, false, false,
+      .change = with_virtual_interrupts, .between = l1_writes_all_else },
+    { "virtual interrupts and a list", { { STATUS, 0x5141 } }, END, false, false,
+      .change = with_virtual_interrupts_and_a_list },
     { "HLT", { END }, END, true, true, .reason = NVIRT_VMX_EXIT_HLT },
 };
 #define SCENES (sizeof scenes / sizeof scenes[0])
@@ -176,14 +245,14 @@ static void begin(struct world *w)
     begin_with(w, NULL);
 }
 
-static void expect_way(const struct world *w, const struct scene *scene, bool plain, bool expected,
+static void expect_way(const struct world *w, const struct scene *scene, enum way way, bool expected,
                        const char *what)
 {
-    if (plain && w->v->switched != expected)
+    if (way == PLAIN && w->v->switched != expected)
         fail_msg("%s: the %s takes the %s way", scene->name, what, expected ? "general" : "short");
 }
 
-static void play(struct world *w, const struct scene *scene, bool plain, struct result *r)
+static void play(struct world *w, const struct scene *scene, enum way way, struct result *r)
 {
     memset(r, 0, sizeof *r);
     SET1(w, CR4_MASK, nvirt_vmx_cr4_owned(w->v));
@@ -191,12 +260,12 @@ static void play(struct world *w, const struct scene *scene, bool plain, struct 
     begin_with(w, scene->change);
     r->entries -= w->v->stats.nested_entries;
     if (scene->during != NULL) {
-        leave(w, NVIRT_VMX_EXIT_WBINVD, NULL, 0, plain); /* The host's: L2 has been entered. */
+        leave_by(w, NVIRT_VMX_EXIT_WBINVD, NULL, 0, way); /* The host's: L2 has been entered. */
         assert_int_equal(nvirt_vmx_level(w->v), 2);
         scene->during(w);
     }
-    leave(w, scene->reason != 0 ? scene->reason : NVIRT_VMX_EXIT_CPUID, scene->of_l2, 3, plain);
-    expect_way(w, scene, plain, scene->leaves, "exit");
+    leave_by(w, scene->reason != 0 ? scene->reason : NVIRT_VMX_EXIT_CPUID, scene->of_l2, 3, way);
+    expect_way(w, scene, way, scene->leaves, "exit");
     r->level[0] = nvirt_vmx_level(w->v);
     r->verdict[0] = (uint32_t)w->exit.verdict;
     r->barrier = w->exit.branch_barrier;
@@ -206,8 +275,8 @@ static void play(struct world *w, const struct scene *scene, bool plain, struct 
         r->read = vmread12(w, scene->read);
     if (scene->between != NULL)
         scene->between(w);
-    leave(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, 1, plain);
-    expect_way(w, scene, plain, scene->enters, "entry");
+    leave_by(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, 1, way);
+    expect_way(w, scene, way, scene->enters, "entry");
     r->level[1] = nvirt_vmx_level(w->v);
     r->verdict[1] = (uint32_t)w->exit.verdict;
     r->pending = w->v->pending;
@@ -215,7 +284,7 @@ static void play(struct world *w, const struct scene *scene, bool plain, struct 
     view(w, w->v->hw[NVI_02]->hpa.value, &r->vmcs02);
     /* Back to L1, where the next scene begins. */
     if (nvirt_vmx_level(w->v) == 2)
-        leave(w, NVIRT_VMX_EXIT_CPUID, &scene->back, 1, plain);
+        leave_by(w, NVIRT_VMX_EXIT_CPUID, &scene->back, 1, way);
     r->entries += w->v->stats.nested_entries;
     prepare(w);
     view(w, VMCS01_HPA, &r->back01);
@@ -225,27 +294,30 @@ static void play(struct world *w, const struct scene *scene, bool plain, struct 
     memset(&w->v->pending, 0, sizeof w->v->pending);
 }
 
+static void expect_same(const char *scene, const struct result *a, const struct result *b)
+{
+    for (uint32_t f = 0; f < NVIRT_VMCS_FIELD_COUNT; f++)
+        if (a->vmcs01.field[f] != b->vmcs01.field[f] || a->vmcs02.field[f] != b->vmcs02.field[f] ||
+            a->vmcs12.field[f] != b->vmcs12.field[f] || a->back01.field[f] != b->back01.field[f])
+            fail_msg("%s: the ways differ in %s", scene,
+                     nvirt_vmcs_field_name((enum nvirt_vmcs_field)f));
+    if (memcmp(a, b, sizeof *a) != 0)
+        fail_msg("%s: the ways differ", scene);
+}
+
 static void a_plain_switch_comes_to_what_the_general_way_comes_to(void **state)
 {
     struct world *w = *state;
-    struct result *plain = calloc(2, sizeof *plain);
-    struct result *general = plain + 1;
+    struct result *by = calloc(WAYS, sizeof *by);
 
     ready_to_launch(w);
     for (size_t i = 0; i < SCENES; i++) {
-        play(w, &scenes[i], false, general);
-        play(w, &scenes[i], true, plain);
-        for (uint32_t f = 0; f < NVIRT_VMCS_FIELD_COUNT; f++)
-            if (plain->vmcs01.field[f] != general->vmcs01.field[f] ||
-                plain->vmcs02.field[f] != general->vmcs02.field[f] ||
-                plain->vmcs12.field[f] != general->vmcs12.field[f] ||
-                plain->back01.field[f] != general->back01.field[f])
-                fail_msg("%s: the ways differ in %s", scenes[i].name,
-                         nvirt_vmcs_field_name((enum nvirt_vmcs_field)f));
-        if (memcmp(plain, general, sizeof *plain) != 0)
-            fail_msg("%s: the ways differ", scenes[i].name);
+        for (enum way way = ANEW; way < WAYS; way++)
+            play(w, &scenes[i], way, &by[way]);
+        expect_same(scenes[i].name, &by[GENERAL], &by[ANEW]);
+        expect_same(scenes[i].name, &by[PLAIN], &by[GENERAL]);
     }
-    free(plain);
+    free(by);
 }
 
 /* ---- what asks for work at every switch ---- */

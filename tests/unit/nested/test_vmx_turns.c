@@ -2,8 +2,8 @@
 /*
  * An L1 that runs two L2s in turn: it makes the VMCS of the other current, enters it, and takes its exit.
  * What nvirt found out of the one is kept while the other runs; what the two share, or what changes
- * meanwhile, must be looked at all the same. Every scene is played twice from the same beginning, once
- * with the short ways open and once without.
+ * meanwhile, must be looked at all the same. Every scene is played three times from the same beginning, with
+ * the short ways open, without, and with all forgotten before each of L1's instructions.
  */
 #include "vmx_ways.h"
 
@@ -12,6 +12,8 @@
 #define EVENT 2u
 #define EPT12_B UINT64_C(0x48000)
 #define MSR_BITMAP12_B UINT64_C(0x37000)
+#define EPTP_LIST UINT64_C(0x38000)
+#define APIC_PAGE UINT64_C(0x39000)
 
 static const uint64_t region_of[] = { VMCS12, VMCS12_B };
 
@@ -21,7 +23,9 @@ struct scene {
     void (*second)(struct nvirt_vmcs *c); /* Of B's, which differs in this. */
     /* L1 has made the VMCS of the turn EVENT current, and not entered it yet. */
     void (*event)(struct world *w);
-    struct fake_set of_l1; /* What hardware finds when L1 executes that VMRESUME, */
+    void (*within)(struct world *w); /* And what L2 does in that turn before it leaves for L1. */
+    struct fake_set of_l2_before; /* What hardware finds when that L2 leaves in its turn before, */
+    struct fake_set of_l1; /* when L1 executes that VMRESUME, */
     struct fake_set of_l2; /* and when that L2 leaves. */
     uint32_t general;      /* Entries and exits that are not plain. */
 };
@@ -49,6 +53,23 @@ static void with_ept_and_vpid(struct nvirt_vmcs *c)
     c->io_bitmap_a = BITMAP_A;
     c->io_bitmap_b = BITMAP_B;
     c->tsc_offset = 0x1000;
+}
+
+static void with_functions(struct nvirt_vmcs *c)
+{
+    with_ept_and_vpid(c);
+    c->proc2_controls |= NVIRT_VMX_PROC2_VMFUNC;
+    c->vmfunc_controls = NVIRT_VMX_VMFUNC_EPTP_SWITCHING;
+    c->eptp_list = EPTP_LIST;
+}
+
+static void with_virtual_interrupts(struct nvirt_vmcs *c)
+{
+    c->proc_controls |= NVIRT_VMX_PROC_SECONDARY | NVIRT_VMX_PROC_TPR_SHADOW;
+    c->pin_controls |= NVIRT_VMX_PIN_EXT_INT;
+    c->proc2_controls |= NVIRT_VMX_PROC2_APIC_REGISTERS | NVIRT_VMX_PROC2_VIRTUAL_INTERRUPTS;
+    c->virtual_apic_addr = APIC_PAGE;
+    c->guest_interrupt_status = 0x2131;
 }
 
 static void pat_is_not_saved(struct nvirt_vmcs *c)
@@ -98,6 +119,7 @@ DIFFERS(other_exceptions, exception_bitmap, 0x4000)
 DIFFERS(other_tsc_offset, tsc_offset, 0x2000)
 DIFFERS(other_vpid, vpid, 4)
 DIFFERS(other_tables, eptp, EPT12_B | 0x1e)
+DIFFERS(other_status, guest_interrupt_status, 0x4151)
 DIFFERS(other_msr_bitmap, msr_bitmap, MSR_BITMAP12_B)
 DIFFERS(other_ports, io_bitmap_a, MSR_BITMAP12_B)
 #undef DIFFERS
@@ -135,7 +157,7 @@ static void debug_registers_are_not_saved(struct nvirt_vmcs *c)
 
 /* ---- what happens ---- */
 
-static void vmptrld_plainly(struct world *w, uint64_t region, bool plain);
+static void vmptrld_by(struct world *w, uint64_t region, enum way way);
 
 static void the_host_writes_a_control(struct world *w)
 {
@@ -167,16 +189,42 @@ static void the_vcpu_leaves_the_cpu(struct world *w)
 #define OF_OTHER(what, NAME, value)                                                                \
     static void what(struct world *w)                                                              \
     {                                                                                              \
-        vmptrld_plainly(w, VMCS12_B, true);                                                        \
+        vmptrld_by(w, VMCS12_B, PLAIN);                                                        \
         WRITE12(w, NAME, (value));                                                                 \
-        vmptrld_plainly(w, VMCS12, true);                                                          \
+        vmptrld_by(w, VMCS12, PLAIN);                                                          \
     }
 OF_OTHER(the_others_handler_changes, HOST_RIP, L1_EXIT_RIP + 0x200)
 OF_OTHER(the_others_mask_changes, CR0_MASK, NVIRT_CR0_TS)
 OF_OTHER(the_others_rip_changes, GUEST_RIP, L2_RIP + 0x30)
 OF_OTHER(the_others_segments_change, GUEST_FS_BASE, 0x5000)
 OF_OTHER(the_other_gets_an_event, ENTRY_INTERRUPTION, 0x80000b0d)
+OF_OTHER(the_others_status_changes, GUEST_INTERRUPT_STATUS, 0x7171)
 #undef OF_OTHER
+
+static void this_status_changes(struct world *w)
+{
+    WRITE12(w, GUEST_INTERRUPT_STATUS, 0x7171);
+}
+
+/* Of each group of fields: vmcs02 is put together as a whole then. */
+static void all_but_the_status_changes(struct world *w)
+{
+    WRITE12(w, GUEST_RIP, L2_RIP + 8);
+    WRITE12(w, GUEST_CR3, 0x51000);
+    WRITE12(w, GUEST_GS_BASE, 0x1000);
+    WRITE12(w, GUEST_SYSENTER_CS, 0x10);
+}
+
+/* L2 goes to the other's tables by itself. */
+static void vmfunc(struct world *w)
+{
+    fake_vm_put64(w->port, EPTP_LIST + 8, EPT12_B | 0x1e);
+    w->gprs.r[NVIRT_RAX] = 0;
+    w->gprs.r[NVIRT_RCX] = 1;
+    leave(w, NVIRT_VMX_EXIT_VMFUNC, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_true(w->v->vmcs12.eptp == (EPT12_B | 0x1e));
+}
 
 static void this_handler_changes(struct world *w)
 {
@@ -209,7 +257,7 @@ static void the_other_is_cleared_and_launched(struct world *w)
     leave(w, NVIRT_VMX_EXIT_VMLAUNCH, NULL, 0, true);
     assert_int_equal(nvirt_vmx_level(w->v), 2);
     leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
-    vmptrld_plainly(w, VMCS12, true);
+    vmptrld_by(w, VMCS12, PLAIN);
 }
 
 static void tables_are_invalidated(struct world *w)
@@ -309,6 +357,22 @@ static const struct scene scenes[] = {
       .general = EXIT(2) | ENTRY(3) | EXIT(3) | ENTRY(4) | ENTRY(5) },
     { .name = "NMIs are blocked in L2", .of_l2 = { BLOCKING, 8 },
       .general = EXIT(2) | EXIT(3) | ENTRY(4) | EXIT(4) | EXIT(5) },
+    { .name = "VMFUNC", .both = with_functions, .within = vmfunc, .general = ENTRY(4) },
+    { .name = "VMFUNC to the other's tables", .both = with_functions, .second = other_tables,
+      .within = vmfunc, .general = ENTRY(4) },
+    /* Never plain, but looked at in parts. */
+    { .name = "virtual interrupts", .both = with_virtual_interrupts, .second = other_status,
+      .general = EVERY_ENTRY | EVERY_EXIT },
+    { .name = "virtual interrupts of L2 change", .both = with_virtual_interrupts,
+      .of_l2 = { STATUS, 0x5141 }, .general = EVERY_ENTRY | EVERY_EXIT },
+    { .name = "virtual interrupts by L1", .both = with_virtual_interrupts,
+      .event = this_status_changes, .general = EVERY_ENTRY | EVERY_EXIT },
+    { .name = "virtual interrupts, all else by L1", .both = with_virtual_interrupts,
+      .of_l2_before = { STATUS, 0x5141 }, .event = all_but_the_status_changes,
+      .general = EVERY_ENTRY | EVERY_EXIT },
+    { .name = "virtual interrupts by L1, for the other", .both = with_virtual_interrupts,
+      .event = the_others_status_changes, .of_l2 = { STATUS, 0x5141 },
+      .general = EVERY_ENTRY | EVERY_EXIT },
     { .name = "an event is pending in L2", .of_l2 = { PENDING_DEBUG, 1 }, .general = ENTRY(4) },
 };
 #define SCENES (sizeof scenes / sizeof scenes[0])
@@ -327,7 +391,7 @@ struct result {
     uint32_t general; /* Which entries and exits were not plain. */
 };
 
-static void vmptrld_plainly(struct world *w, uint64_t region, bool plain)
+static void vmptrld_by(struct world *w, uint64_t region, enum way way)
 {
     const struct fake_set set[] = {
         { 0x4402, NVIRT_VMX_EXIT_VMPTRLD }, { 0x6400, OPERAND }, { 0x440c, INSN_LENGTH },
@@ -335,8 +399,12 @@ static void vmptrld_plainly(struct world *w, uint64_t region, bool plain)
     };
 
     fake_vm_put64(w->port, OPERAND, region);
+    if (way == ANEW) {
+        w->v->steady = false;
+        nvi_vmx_forget_caches(w->v);
+    }
     prepare(w);
-    if (!plain)
+    if (way != PLAIN)
         w->v->steady = false;
     assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, 5), NVIRT_HW_OK);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_OK);
@@ -375,33 +443,36 @@ static void begin(struct world *w, const struct scene *scene)
     launch_one(w, scene, 0);
     launch_one(w, scene, 1);
     for (uint32_t i = 0; i < 2 * TURNS; i++) {
-        vmptrld_plainly(w, region_of[i % 2], true);
+        vmptrld_by(w, region_of[i % 2], PLAIN);
         leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
         leave(w, NVIRT_VMX_EXIT_CPUID, NULL, 0, true);
     }
 }
 
-static void take_turn(struct world *w, const struct scene *scene, uint32_t i, bool plain,
+static void take_turn(struct world *w, const struct scene *scene, uint32_t i, enum way way,
                       struct result *r)
 {
     struct turn *turn = &r->turn[i];
     bool now = i == EVENT;
 
-    vmptrld_plainly(w, region_of[i % 2], plain);
+    vmptrld_by(w, region_of[i % 2], way);
     r->general |= w->v->steady ? 0 : VMPTRLD(i);
     turn->rip = READ12(w, GUEST_RIP);
     turn->rflags = READ12(w, GUEST_RFLAGS);
     turn->reason = READ12(w, EXIT_REASON);
     if (now && scene->event != NULL)
         scene->event(w);
-    leave(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, now ? 1 : 0, plain);
+    leave_by(w, NVIRT_VMX_EXIT_VMRESUME, &scene->of_l1, now ? 1 : 0, way);
     r->general |= w->v->switched ? 0 : ENTRY(i);
     turn->level = nvirt_vmx_level(w->v);
     prepare(w);
     view(w, w->v->now->hw.hpa.value, &turn->vmcs02);
     memcpy(turn->msr_bitmap, nvirt_port_page_pointer(w->port, w->v->msr_bitmap02), 4096);
     if (turn->level == 2) {
-        leave(w, NVIRT_VMX_EXIT_CPUID, &scene->of_l2, now ? 1 : 0, plain);
+        if (now && scene->within != NULL)
+            scene->within(w);
+        leave_by(w, NVIRT_VMX_EXIT_CPUID, now ? &scene->of_l2 : &scene->of_l2_before,
+                 now || i + 2 == EVENT ? 1 : 0, way);
         r->general |= w->v->switched ? 0 : EXIT(i);
         assert_int_equal(nvirt_vmx_level(w->v), 1);
     } else {
@@ -416,53 +487,58 @@ static void take_turn(struct world *w, const struct scene *scene, uint32_t i, bo
     view(w, VMCS01_HPA, &turn->vmcs01);
 }
 
-static void play(struct world *w, const struct scene *scene, bool plain, struct result *r)
+static void play(struct world *w, const struct scene *scene, enum way way, struct result *r)
 {
     memset(r, 0, sizeof *r);
     begin(w, scene);
     for (uint32_t i = 0; i < TURNS; i++)
-        take_turn(w, scene, i, plain, r);
+        take_turn(w, scene, i, way, r);
     for (uint32_t i = 0; i < 2; i++) {
-        vmptrld_plainly(w, region_of[i], plain);
+        vmptrld_by(w, region_of[i], way);
         w->v->steady = false;
         nvi_vmcs12_settle(w->v, NULL);
         r->vmcs12[i] = w->v->vmcs12;
     }
 }
 
-static void compare(const struct scene *scene, const char *what, uint32_t turn,
-                    const struct nvirt_vmcs *a, const struct nvirt_vmcs *b)
+static void compare(const char *scene, const char *what, uint32_t turn, const struct nvirt_vmcs *a,
+                    const struct nvirt_vmcs *b)
 {
     for (uint32_t f = 0; f < NVIRT_VMCS_FIELD_COUNT; f++)
         if (a->field[f] != b->field[f])
-            fail_msg("%s: %s of turn %u: %s is 0x%llx by the short ways, and 0x%llx", scene->name,
-                     what, turn, nvirt_vmcs_field_name((enum nvirt_vmcs_field)f),
+            fail_msg("%s: %s of turn %u: %s is 0x%llx, not 0x%llx", scene, what, turn,
+                     nvirt_vmcs_field_name((enum nvirt_vmcs_field)f),
                      (unsigned long long)a->field[f], (unsigned long long)b->field[f]);
+}
+
+static void expect_same(const char *scene, const struct result *a, const struct result *b)
+{
+    for (uint32_t t = 0; t < TURNS; t++) {
+        compare(scene, "vmcs02", t, &a->turn[t].vmcs02, &b->turn[t].vmcs02);
+        compare(scene, "vmcs01", t, &a->turn[t].vmcs01, &b->turn[t].vmcs01);
+        if (memcmp(&a->turn[t], &b->turn[t], sizeof a->turn[t]) != 0)
+            fail_msg("%s: turn %u differs", scene, t);
+    }
+    compare(scene, "vmcs12", 0, &a->vmcs12[0], &b->vmcs12[0]);
+    compare(scene, "vmcs12", 1, &a->vmcs12[1], &b->vmcs12[1]);
 }
 
 static void a_turn_comes_to_what_the_general_way_comes_to(void **state)
 {
     struct world *w = *state;
-    struct result *plain = calloc(2, sizeof *plain);
-    struct result *general = plain + 1;
+    struct result *by = calloc(WAYS, sizeof *by);
 
     vmxon(w);
     for (size_t i = 0; i < SCENES; i++) {
-        play(w, &scenes[i], false, general);
-        play(w, &scenes[i], true, plain);
-        for (uint32_t t = 0; t < TURNS; t++) {
-            compare(&scenes[i], "vmcs02", t, &plain->turn[t].vmcs02, &general->turn[t].vmcs02);
-            compare(&scenes[i], "vmcs01", t, &plain->turn[t].vmcs01, &general->turn[t].vmcs01);
-            if (memcmp(&plain->turn[t], &general->turn[t], sizeof plain->turn[t]) != 0)
-                fail_msg("%s: turn %u differs", scenes[i].name, t);
-        }
-        if (plain->general != scenes[i].general)
+        for (enum way way = ANEW; way < WAYS; way++)
+            play(w, &scenes[i], way, &by[way]);
+        expect_same(scenes[i].name, &by[GENERAL], &by[ANEW]);
+        expect_same(scenes[i].name, &by[PLAIN], &by[GENERAL]);
+        if (by[PLAIN].general != scenes[i].general)
             fail_msg("%s: the general way is taken by 0x%x, not by 0x%x", scenes[i].name,
-                     plain->general, scenes[i].general);
-        compare(&scenes[i], "vmcs12", 0, &plain->vmcs12[0], &general->vmcs12[0]);
-        compare(&scenes[i], "vmcs12", 1, &plain->vmcs12[1], &general->vmcs12[1]);
+                     by[PLAIN].general, scenes[i].general);
     }
-    free(plain);
+    free(by);
 }
 
 /* ---- VMPTRLD of a VMCS that is active ---- */
@@ -554,17 +630,17 @@ static void each_has_a_shadow_vmcs_of_its_own(void **state)
     prepare(w);
     first = HW(w, VMCS_LINK);
     WRITE12(w, GUEST_RIP, 0xb000);
-    vmptrld_plainly(w, VMCS12, true);
+    vmptrld_by(w, VMCS12, PLAIN);
     prepare(w);
     assert_true(w->v->steady);
     assert_true(HW(w, VMCS_LINK) != first);
     assert_true(READ12(w, GUEST_RIP) == L2_RIP);
     WRITE12(w, GUEST_RIP, 0xa000);
-    vmptrld_plainly(w, VMCS12_B, true);
+    vmptrld_by(w, VMCS12_B, PLAIN);
     prepare(w);
     assert_true(HW(w, VMCS_LINK) == first);
     assert_true(READ12(w, GUEST_RIP) == 0xb000);
-    vmptrld_plainly(w, VMCS12, true);
+    vmptrld_by(w, VMCS12, PLAIN);
     assert_true(READ12(w, GUEST_RIP) == 0xa000);
     leave(w, NVIRT_VMX_EXIT_VMRESUME, NULL, 0, true);
     prepare(w);
@@ -586,7 +662,7 @@ static void a_shadow_vmcs_that_is_behind_is_filled_first(void **state)
     (void)READ12(w, HOST_RIP);
     prepare(w);
     assert_true(w->v->steady);
-    vmptrld_plainly(w, VMCS12, true);
+    vmptrld_by(w, VMCS12, PLAIN);
     assert_true(READ12(w, GUEST_RIP) == 0xc000);
 }
 

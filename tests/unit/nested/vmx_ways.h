@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For tests that play the same scene twice, by the short ways of vmx_fast.c and vmx_switch.c and by the
- * general one: both must come to the same.
+ * For tests that play the same scene by the short ways of vmx_fast.c and vmx_switch.c, by the general one,
+ * and by the general one of an nvirt that has forgotten what it knew: all must come to the same.
  */
 #ifndef VMX_WAYS_H
 #define VMX_WAYS_H
@@ -17,6 +17,7 @@
 #define PENDING_DEBUG 0x6822u
 #define ACTIVITY 0x4826u
 #define PAT 0x2804u
+#define STATUS 0x0810u
 
 /* What a VMCS holds for the next entry. */
 static inline void view(struct world *w, uint64_t hpa, struct nvirt_vmcs *view)
@@ -32,9 +33,16 @@ static inline void view(struct world *w, uint64_t hpa, struct nvirt_vmcs *view)
             view->field[field] = region->field[i].value;
 }
 
-/* An exit of the level that runs, by the short way only if @p plain. */
-static inline void leave(struct world *w, uint32_t reason, const struct fake_set *more, size_t count,
-                  bool plain)
+enum way {
+    ANEW, /* What the short ways and the general one have in common is not relied on either. */
+    GENERAL,
+    PLAIN,
+    WAYS
+};
+
+/* An exit of the level that runs, by the short way only if that is @p way. */
+static inline void leave_by(struct world *w, uint32_t reason, const struct fake_set *more,
+                            size_t count, enum way way)
 {
     struct fake_set set[8] = { { 0x4402, reason }, { 0x6400, 0 }, { 0x4408, 0 },
                                { 0x440c, INSN_LENGTH } };
@@ -43,14 +51,24 @@ static inline void leave(struct world *w, uint32_t reason, const struct fake_set
     for (size_t i = 0; i < count; i++)
         if (more[i].encoding != 0)
             set[n++] = more[i];
+    if (way == ANEW && nvirt_vmx_level(w->v) == 1) {
+        w->v->steady = false; /* As every call of the host's begins. */
+        nvi_vmx_forget_caches(w->v);
+    }
     prepare(w);
-    if (!plain) {
+    if (way != PLAIN) {
         w->v->steady = false;
         w->v->steady_l2 = false;
         nvi_vmx_forget_exit(w->v);
     }
     assert_int_equal(fake_cpu_run(&w->cpu, w->run.launch, set, n), NVIRT_HW_OK);
     assert_int_equal(nvirt_vmx_exit(w->v, &w->cpu, &w->gprs, &w->exit), NVIRT_OK);
+}
+
+static inline void leave(struct world *w, uint32_t reason, const struct fake_set *more, size_t count,
+                         bool plain)
+{
+    leave_by(w, reason, more, count, plain ? PLAIN : GENERAL);
 }
 
 #endif
