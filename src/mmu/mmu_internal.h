@@ -61,7 +61,8 @@ struct nvi_shadow {
                               map. */
     nvirt_hpa seen;      /**< A word per entry: L1's, that a leaf was made from. 0: none yet. */
     uint64_t guest;      /**< L1-physical address, by kind. */
-    uint64_t via;        /**< L1's entry that led here; 0 where there is none. */
+    uint64_t via;        /**< L1's entry that led here; 0 where there is none. Of a top table the one
+                              above, where L1's tables are a level higher. */
     uint64_t generation; /**< Of the root, when this was last compared with L1's tables. */
     uint32_t epoch;      /**< Orphans: flushes of the root when it was unlinked. */
     uint32_t parent;     /**< Slot of the link that leads here: id * 512 + index. */

@@ -225,6 +225,7 @@ static void set_top(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
     top->words_of_4 = root->shape.words_of_4;
     top->kind = root->shape.kind;
     top->guest = top->kind == NVI_SHADOW_TABLE ? root->key.table & NVI_MMU_ADDRESS : 0;
+    top->via = 0;
     top->generation = root->generation;
 }
 

@@ -73,8 +73,8 @@ static void made_good(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
     root->drops = mmu->drops;
 }
 
-/* The top table of four or five levels holds links only. */
-void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+/* Takes all below the top table out of the tree. That table, of four or five levels, holds links only. */
+static void orphan_all(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
 {
     struct nvi_shadow *top = nvi_shadow_at(mmu, root->top);
     uint32_t i;
@@ -83,6 +83,11 @@ void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
         nvi_mmu_changed(root);
     for (i = 0; i < NVI_MMU_ENTRIES; i++)
         nvi_shadow_orphan(mmu, top, i);
+}
+
+void nvi_mmu_tree_empty(struct nvi_mmu *mmu, struct nvi_mmu_root *root)
+{
+    orphan_all(mmu, root);
     made_good(mmu, root);
 }
 
@@ -288,11 +293,25 @@ static bool still_holds(struct nvi_mmu *mmu, const struct nvi_mmu_root *root,
            leaf->changes == nvi_mmu_host_changes(mmu->vm) && !nvi_mmu_root_is_stale(mmu, root);
 }
 
+/* L1's tables may be a level higher than the tree. Its entry there led to all that the tree is made
+ * from: what came by another one is not recognised. The address has no bits that would choose among
+ * entries of that level. */
+static void recognise_above(const struct install *in)
+{
+    struct nvi_shadow *top = nvi_shadow_at(in->mmu, in->root->top);
+    uint64_t above = via_of(in->leaf, in->root->shape.levels + 1u);
+
+    if (entry_differs(&in->root->shape, top->via, above))
+        orphan_all(in->mmu, in->root);
+    top->via = above;
+}
+
 static enum nvi_fault try_install(const struct install *in)
 {
     nvi_mmu_id id = in->root->top;
     uint32_t level;
 
+    recognise_above(in);
     for (level = in->root->shape.levels; level > in->leaf->level; level--) {
         id = go_down(in, id, level);
         if (id == 0)

@@ -45,6 +45,8 @@ MUTANTS = [
      "ept 4 small"),
     ("mmu/tree.c", " &&\n           !entry_differs(&in->root->shape, shadow->via, want->via);", ";",
      "the comparison of the entry that leads to a table", "ept 4 small"),
+    ("mmu/tree.c", "    if (entry_differs(&in->root->shape, top->via, above))\n", "    if (false)\n",
+     "the comparison of the entry above the tree", "npt/revalidate"),
     ("mmu/tree.c", "shadow->kind == want->kind &&\n", "\n", "a table's kind being compared",
      "mmu/tree"),
     ("mmu/tree.c", "shadow->guest == want->guest &&\n", "\n", "a table's guest address being compared",

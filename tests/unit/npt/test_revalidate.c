@@ -176,6 +176,44 @@ static void entries_above_are_compared(void **state)
     }
 }
 
+/* [APM 2 "Nested Paging", "TLB Control"] The rights of all levels are intersected: what L1 takes from an
+ * entry of any level it has taken, after its flush, from every page below, also from those that no
+ * fault asked for since. A PML5E is above all that hardware's four levels are made from. */
+static void rights_taken_at_any_level_are_gone_after_a_flush(void **state)
+{
+    static const uint64_t with[] = { ALL & ~W, ALL | NX, ALL };
+    static const unsigned mode[] = { 4, 5 };
+    struct world *world = *state;
+
+    for (unsigned m = 0; m < 2; m++) {
+        for (unsigned level = 2; level <= mode[m]; level++) {
+            struct hw_page page;
+            uint64_t table;
+
+            set_mode(world, mode[m]);
+            map(world, 1, L2, 0x400000 | ALL | D | A);
+            map(world, 1, L2 + PAGE, 0x401000 | ALL | D | A);
+            table = get(world, level, L2) & ~(uint64_t)ALL;
+            for (unsigned i = 0; i < 3; i++) {
+                run(world);
+                touch(world, L2 + PAGE);
+                put(world, level, L2, table | with[i]);
+                flush(world);
+                touch(world, L2);
+                assert_false(is_mapped(world, L2 + PAGE));
+                audit(world);
+                touch(world, L2 + PAGE);
+                assert_int_equal(hardware(world, L2 + PAGE, &page), HW_PAGE);
+                assert_int_equal(page.rights & NVIRT_ACCESS_WRITE,
+                                 i == 0 ? 0 : NVIRT_ACCESS_WRITE);
+                assert_int_equal(page.rights & NVIRT_ACCESS_EXECUTE,
+                                 i == 1 ? 0 : NVIRT_ACCESS_EXECUTE);
+            }
+            nvi_mmu_destroy(&world->mmu);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -185,6 +223,7 @@ int main(void)
         TEST(the_reverse_map_finds_pages_of_pse36),
         TEST(cleared_flags_are_changes),
         TEST(entries_above_are_compared),
+        TEST(rights_taken_at_any_level_are_gone_after_a_flush),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
