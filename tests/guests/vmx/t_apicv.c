@@ -29,6 +29,7 @@ SNIPPET(reg_store, "", "movl %eax, (%rdi)", "nop");
 SNIPPET(msr_read, "", "rdmsr", "");
 SNIPPET(msr_write, "", "wrmsr", "nop");
 SNIPPET(allow, "", "sti", "nop; nop");
+SNIPPET(allow_not, "", "cli", "nop; nop");
 SNIPPET(breakpoint, "", "int3", "");
 SNIPPET(write_cr8_low, "sti; nop", "movq %rax, %cr8", "nop; nop");
 
@@ -285,6 +286,47 @@ static void own_interrupts_by_msr(enum l2_mode mode)
     check_eq(vmread(F_G_INTR_STATUS), STATUS(VECTOR, 0), "msr.self_ipi.status");
 }
 
+struct msr_entry {
+    uint32_t index, reserved;
+    uint64_t value;
+};
+static struct msr_entry list[1] __attribute__((aligned(16)));
+
+/* The next entry loads an MSR: nvirt puts the whole of L2's state in place for that. */
+static void load_an_msr(void)
+{
+    list[0] = (struct msr_entry){MSR_STAR, 0, rt_rdmsr(MSR_STAR)};
+    vmwrite(F_ENTRY_MSR_LOAD, (uint64_t)list);
+    vmwrite(F_ENTRY_MSR_LOAD_COUNT, 1);
+}
+
+/* What L2 made of its status, L1 not looking, is there at such an entry as at any other. */
+static void status_with_a_list(enum l2_mode mode)
+{
+    reset(mode, PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS);
+    write_msr(MSR_OF(SELF_IPI), VECTOR);
+    check_eq(l2.reason, R_VMCALL, "list.self_ipi");
+    load_an_msr();
+    (void)l2_go(s_allow_not);
+    check_eq(l2.reason, R_VMCALL, "list.rvi");
+    check_eq(vmread(F_G_INTR_STATUS), STATUS(VECTOR, 0), "list.rvi.status");
+    write_msr(MSR_OF(SELF_IPI), VECTOR + 1);
+    (void)l2_go(s_allow_not);
+    check_eq(vmread(F_G_INTR_STATUS), STATUS(VECTOR + 1, 0), "list.higher.status");
+    reset(mode, PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS);
+    put_in(ISR, VECTOR);
+    put_in(ISR, 0x31);
+    vmwrite(F_G_INTR_STATUS, STATUS(0, VECTOR));
+    write_msr(MSR_OF(EOI), 0);
+    check_eq(l2.reason, R_VMCALL, "list.eoi");
+    load_an_msr();
+    (void)l2_go(s_allow_not);
+    check_eq(vmread(F_G_INTR_STATUS), STATUS(0, 0x31), "list.svi.status");
+    write_msr(MSR_OF(EOI), 0);
+    check_eq(vmread(F_G_INTR_STATUS), 0, "list.svi.status_after");
+    check_eq(is_in(ISR, 0x31), 0, "list.svi.ended");
+}
+
 /* L1 raises another one between two entries. */
 static void raised_by_l1(enum l2_mode mode)
 {
@@ -298,6 +340,13 @@ static void raised_by_l1(enum l2_mode mode)
     (void)l2_run();
     expect_delivered("raised.by_l1", 0x71);
     check_eq(vmread(F_G_INTR_STATUS), STATUS(VECTOR, 0x71), "raised.next");
+    /* And one that L2 raised is delivered at the entry with a list. */
+    reset(mode, PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS);
+    touch_handlers();
+    write_msr(MSR_OF(SELF_IPI), VECTOR);
+    load_an_msr();
+    (void)l2_go(s_allow);
+    expect_delivered("raised.with_a_list", VECTOR);
 }
 
 static void refused(const char *name)
@@ -464,6 +513,7 @@ void test_apicv(void)
         x2apic(modes[m]);
         own_interrupts(modes[m]);
         own_interrupts_by_msr(modes[m]);
+        status_with_a_list(modes[m]);
         entry_rules(modes[m]);
     }
 }

@@ -21,6 +21,11 @@ SNIPPET(w_self_ipi, "movl $0x44061, 0x40007300", "1: pause\njmp 1b", "");
 SNIPPET(w_self_nmi, "movl 0x40007020, %eax\nmovl %eax, 0x40007310\nmovl $0x4400, 0x40007300",
         "1: pause\njmp 1b", "");
 SNIPPET(w_mov_ss, "movl %ss, %eax\nmovl %eax, %ss", "nop", "nop");
+/* The handler is w_iret. */
+SNIPPET(w_int50, "", "int $0x50", "");
+SNIPPET(w_int50_nmi, "int $0x50\nmovl 0x40007020, %eax\nmovl %eax, 0x40007310",
+        "movl $0x4400, 0x40007300", "nop\nnop\nnop\nnop");
+SNIPPET(w_iret, "nop", "iretq", "");
 
 static void map_apic(void)
 {
@@ -178,6 +183,48 @@ static void nmis(enum l2_mode mode)
     unblock_nmi();
 }
 
+static void handle_by_iret(unsigned vector)
+{
+    uint64_t handler = (uint64_t)s_w_iret;
+
+    l2_idt[2 * vector] = (l2_idt[2 * vector] & 0x0000ffffffff0000ull) | (handler & 0xffffu) |
+                         (handler >> 16 & 0xffffu) << 48;
+    l2_idt[2 * vector + 1] = handler >> 32;
+}
+
+/* [SDM 3C "Changes to Instruction Behavior in VMX Non-Root Operation"]: with "NMI exiting" and without
+ * "virtual NMIs" IRET leaves the blocking of NMIs as it is, which is L1's too after the exit. */
+static void held_nmis(enum l2_mode mode)
+{
+    static const char *const names[] = {"blocked", "injected", "both"};
+
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t before = trap_irqs[2];
+
+        l2_reset(mode);
+        map_apic();
+        handle_by_iret(2);
+        handle_by_iret(0x50);
+        if (i < 3)
+            ctl_set(F_PIN, PIN_NMI);
+        l2_start(i < 3 ? s_w_int50_nmi : s_w_int50);
+        vmwrite(F_G_INTERRUPTIBILITY, i != 1 ? BLOCK_NMI : 0);
+        vmwrite(F_ENTRY_INTR, i % 3 != 0 ? INTR_VALID | INTR_TYPE(T_NMI) | 2 : 0);
+        (void)l2_run();
+        if (i == 3) {
+            (void)expect_done("held.without");
+            check_eq(vmread(F_G_INTERRUPTIBILITY), 0, "held.without.unblocked");
+            break;
+        }
+        check_eq(l2.reason, R_VMCALL, "held.%s", names[i]);
+        check_eq(vmread(F_G_INTERRUPTIBILITY), BLOCK_NMI, "held.%s.saved", names[i]);
+        check_eq(trap_irqs[2], before, "held.%s.blocked_in_l1", names[i]);
+        unblock_nmi();
+        __asm__ volatile("nop\nnop");
+        check_eq(trap_irqs[2], before + 1, "held.%s.delivered_after_iret", names[i]);
+    }
+}
+
 static void virtual_nmis(enum l2_mode mode)
 {
     l2_reset(mode);
@@ -322,6 +369,7 @@ void test_windows(void)
         passed_interrupts(modes[m]);
         interrupt_window(modes[m]);
         nmis(modes[m]);
+        held_nmis(modes[m]);
         virtual_nmis(modes[m]);
         iret_fault(modes[m]);
         preemption_timer(modes[m]);
