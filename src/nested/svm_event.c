@@ -185,8 +185,12 @@ static void deliver_nmi(struct nvirt_svm_vcpu *v)
     if (!w->nmi) {
         return;
     }
-    if (v->gif && event_slot_is_free(v) && l1_intercepts(v, NVIRT_SVM_EXIT_NMI)) {
+    /* One that is blocked until an IRET is not recognised, and so intercepts nothing: L2 runs, and its IRET
+     * ends the blocking just as well. */
+    if (v->gif && event_slot_is_free(v) && l1_intercepts(v, NVIRT_SVM_EXIT_NMI) && !w->nmi_masked &&
+        !at_iret(v)) {
         /* The NMI itself stays: L1 takes it when it sets GIF [APM 2 "NMI Intercept"]. */
+        w->iret_pending = false;
         leave_for(v, NVIRT_SVM_EXIT_NMI, 0, 0);
         return;
     }

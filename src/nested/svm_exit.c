@@ -169,6 +169,15 @@ NVIRT_COLD static enum nvi_svm_action debug_exception_of_l2(struct nvirt_svm_vcp
     return action;
 }
 
+/* Outside long mode VMLOAD and VMSAVE exit though nobody intercepts them and L1 turned their
+ * virtualization on [APM 2 "VMSAVE and VMLOAD Virtualization"]. The address is L2-physical, so L1 is told, as
+ * that CPU would tell it: carried out here it would be taken for one of L1's. */
+static bool is_virtual_vmload(const struct nvirt_svm_vcpu *v, uint64_t code)
+{
+    return (code == NVIRT_SVM_EXIT_VMLOAD || code == NVIRT_SVM_EXIT_VMSAVE) &&
+           (v->vmcb02->virt_ext & NVIRT_SVM_VIRTUAL_VMLOAD) != 0;
+}
+
 /* @p action is not simply that the exit is L1's. */
 NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *v,
                                                          enum nvi_svm_action action,
@@ -182,12 +191,23 @@ NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *
     if (!v->gif && exit->code == NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB) {
         action = debug_exception_of_l2(v, action);
     }
+    if (action == NVI_SVM_INSTRUCTION && is_virtual_vmload(v, exit->code)) {
+        action = NVI_SVM_REFLECT;
+    }
     if (action == NVI_SVM_IO) {
         action = nvi_svm_maps_decide_io(v, exit->info1);
     } else if (action == NVI_SVM_MSR) {
         action = nvi_svm_maps_decide_msr(v, (uint32_t)gprs->r[NVIRT_RCX], exit->info1 != 0);
     }
     return act(v, action, gprs, exit);
+}
+
+/* An error of the machine's is the host's, if it asked for it: what L1 is to have of it is injected. */
+static bool is_machine_check_of_l0(const struct nvirt_svm_vcpu *v, uint64_t code)
+{
+    const uint32_t mc = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_MC;
+
+    return code == mc && nvirt_vmcb_intercepts(v->vmcb01, mc);
 }
 
 static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs,
@@ -198,6 +218,9 @@ static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs 
     if (exit->code == NVIRT_SVM_EXIT_VMMCALL && nvi_hv_direct_is_active(v->hv) &&
         nvi_svm_direct_vmmcall(v, gprs)) {
         return NVIRT_OK;
+    }
+    if (is_machine_check_of_l0(v, exit->code)) {
+        action = NVI_SVM_HOST;
     }
     if (action != NVI_SVM_REFLECT || !v->gif) {
         return other_exit_of_l2(v, action, gprs, exit);

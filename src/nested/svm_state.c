@@ -516,6 +516,11 @@ static bool l2_is_valid(struct nvirt_svm_vcpu *v, const struct items *items,
                         const struct nvi_rows_in *in)
 {
     apply(in, NVIRT_STATE_CONTROL12, &v->vmcb12);
+    /* This rule is about L1's int_ctl, which the rows of L2 are about to replace. */
+    if (nvi_svm_vnmi12(&v->vmcb12, &v->offer) &&
+        !nvirt_vmcb_intercepts(&v->vmcb12, NVIRT_SVM_EXIT_NMI)) {
+        return false;
+    }
     if ((ITEM(items, V_NMI) != 0 && !nvi_svm_vnmi12(&v->vmcb12, &v->offer)) ||
         (ITEM(items, V_GIF) != 0 && !nvi_svm_vgif12(&v->vmcb12, &v->offer))) {
         return false;

@@ -137,6 +137,36 @@ static void nmi_waits_for_gif(void **state)
     assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
 }
 
+/* [APM 2 "NMI Intercept", "NMI Support"]: one that is blocked until an IRET is not recognised, so it is not
+ * intercepted. L2 runs, and its own IRET brings the interception. */
+static void a_blocked_nmi_is_not_intercepted(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, true);
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->vmcb01->event_inj, EVENT_NMI);
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    inject(w, &nmi);
+    enter_l2(w, &vmcb);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_int_equal(vmcb02(w)->event_inj, 0);
+    assert_true(nvirt_vmcb_intercepts(vmcb02(w), NVIRT_SVM_EXIT_IRET));
+    hardware_exit(w, NVIRT_SVM_EXIT_IRET, 0, 0);
+    prepare(w);
+    assert_int_equal(w->run.level, 2); /* The IRET is still to be executed. */
+    vmcb02(w)->rip += 2;
+    vmcb02(w)->rsp += 40;
+    hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_NMI);
+    assert_true(w->v->waiting.nmi);
+}
+
 /* The exit does not use the NMI up: L1 takes it when it sets GIF. */
 static void nmi_that_l1_intercepts_is_an_exit_and_stays(void **state)
 {
@@ -447,6 +477,7 @@ int main(void)
         H(an_interrupt_l1_does_not_intercept_is_l2s),
         H(a_window_does_not_swallow_l1s),
         H(the_windows_own_irq_is_not_l1s),
+        T(a_blocked_nmi_is_not_intercepted),
         T(an_undelivered_injection_is_told),
         H(what_waits_is_told),
     };

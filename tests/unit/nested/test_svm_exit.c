@@ -474,6 +474,31 @@ static void efer_of_l2_is_nvirts_when_l1_allows(void **state)
     assert_int_equal(vmcb02(w)->rip, L2_RIP + 2);
 }
 
+/* [APM 2 "#MC - Machine-Check Exception"; "Exception Intercepts"]: an error of the machine's is the host's
+ * where the host intercepts it. What L1 is to have of it is injected, and then L1's intercept counts. */
+static void a_machine_check_is_the_hosts_where_it_intercepts_it(void **state)
+{
+    const uint32_t mc = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_MC;
+    const struct nvirt_event event = {.type = NVIRT_EVENT_EXCEPTION, .vector = NVIRT_VECTOR_MC};
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, mc, true);
+    enter_l2(w, &vmcb);
+    assert_int_equal(step(w, mc, 0, 0), NVIRT_VERDICT_DONE);
+    assert_int_equal(nvirt_svm_level(w->v), 1);
+    nvirt_vmcb_intercept(w->vmcb01, mc, true);
+    assert_int_equal(nvirt_svm_vmcb01_changed(w->v), NVIRT_OK);
+    w->vmcb01->rip = L1_RIP;
+    enter_l2(w, &vmcb);
+    assert_int_equal(step(w, mc, 0, 0), NVIRT_VERDICT_L2);
+    assert_int_equal(nvirt_svm_level(w->v), 2);
+    assert_int_equal(nvirt_svm_inject(w->v, &w->cpu, &event), NVIRT_OK);
+    prepare(w);
+    assert_int_equal(w->run.level, 1);
+    assert_int_equal(code12(w), mc);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -505,6 +530,7 @@ int main(void)
         T(a_virtual_interrupt_comes_once),
         T(l1s_own_fault_requeues_its_event),
         T(no_page_for_a_fault_is_told),
+        T(a_machine_check_is_the_hosts_where_it_intercepts_it),
         T(efer_of_l2_is_nvirts_when_l1_allows),
     };
 

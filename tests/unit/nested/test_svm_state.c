@@ -618,6 +618,35 @@ static void fields_that_vmrun_would_not_take_are_refused(void **state)
     assert_int_equal(restore(w, &good), NVIRT_OK);
 }
 
+static int setup_with_virtual_nmis(void **state)
+{
+    struct world *w = world_new(true);
+
+    w->caps.features |= NVIRT_SVM_FEATURE_VNMI;
+    assert_int_equal(nvirt_svm_caps_offer(&w->caps, &w->offer), NVIRT_OK);
+    world_start(w);
+    *state = w;
+    return 0;
+}
+
+/* [APM 2 "NMI Virtualization"]: V_NMI_ENABLE without the interception of NMIs is VMEXIT_INVALID. It is L1's
+ * bit, which L2's own int_ctl does not have. */
+static void virtual_nmis_without_the_intercept_are_refused(void **state)
+{
+    const uint32_t int_ctl = nvi_row_id(NVIRT_STATE_CONTROL12, 0x060);
+    struct world *w = *state;
+    struct blob fresh;
+    struct blob good;
+    struct blob blob;
+
+    saved_l2(w, &good, &fresh);
+    assert_false(nvirt_vmcb_intercepts(&w->v->vmcb12, NVIRT_SVM_EXIT_NMI));
+    with_row(NVIRT_STATE_SVM, &good, int_ctl, NVIRT_SVM_V_INTR_MASKING | NVIRT_SVM_V_NMI_ENABLE, &blob);
+    expect_refused(w, &blob, &fresh);
+    with_row(NVIRT_STATE_SVM, &good, int_ctl, NVIRT_SVM_V_INTR_MASKING, &blob);
+    assert_int_equal(restore(w, &blob), NVIRT_OK);
+}
+
 /* Also where vmcb12 has no nested paging, and VMRUN would not look at PAT. */
 static void a_pat_that_no_cpu_has_is_refused_without_nested_paging(void **state)
 {
@@ -772,6 +801,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_that_do_not_belong_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(fields_that_vmrun_would_not_take_are_refused, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(virtual_nmis_without_the_intercept_are_refused,
+                                        setup_with_virtual_nmis, teardown),
         cmocka_unit_test_setup_teardown(a_pat_that_no_cpu_has_is_refused_without_nested_paging,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(

@@ -276,6 +276,34 @@ static void options_move_with_vmrun_and_vmexit(void **state)
     assert_int_equal(vmcb02(w)->virt_ext, 0);
 }
 
+/* [APM 2 "VMSAVE and VMLOAD Virtualization"]: the address is L2's. A CPU that exits all the same, as it
+ * does outside long mode, tells L1, and nothing of L1's memory is read or written at that address. */
+static void a_virtual_vmload_that_exits_is_l1s(void **state)
+{
+    static const uint32_t codes[] = { NVIRT_SVM_EXIT_VMLOAD, NVIRT_SVM_EXIT_VMSAVE };
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct nvirt_vmcb vmcb = nested_vmcb12();
+        uint64_t read, written;
+
+        vmcb.virt_ext = NVIRT_SVM_VIRTUAL_VMLOAD;
+        vmcb.rax = 0x7000;
+        w->vmcb01->rip = L1_RIP;
+        enter_l2(w, &vmcb);
+        read = w->v->stats.bytes_read;
+        written = w->v->stats.bytes_written;
+        assert_int_equal(step(w, codes[i], 0, 0), NVIRT_VERDICT_DONE);
+        assert_int_equal(nvirt_svm_level(w->v), 1);
+        get_vmcb12(w, &vmcb);
+        assert_int_equal(vmcb.exit_code, codes[i]);
+        assert_int_equal(vmcb.rip, L2_RIP);
+        assert_true(w->v->stats.bytes_read == read);
+        assert_true(w->v->stats.bytes_written == written + NVI_SVM_SAVED_BYTES);
+        assert_false(is_pinned(w, 0x7000));
+    }
+}
+
 /* [APM 2 "Bus Lock Threshold"]: what L2 used stays used across exits that L1 does not see. */
 static void bus_locks_run_out_across_exits(void **state)
 {
@@ -373,6 +401,7 @@ int main(void)
         T(a_ratio_of_the_hosts_is_multiplied_in),
         T(the_ratio_msr_is_the_hosts_where_it_is_not_offered),
         T(options_move_with_vmrun_and_vmexit),
+        T(a_virtual_vmload_that_exits_is_l1s),
         T(bus_locks_run_out_across_exits),
         T(virtual_state_survives_a_save),
         T(saved_virtual_state_needs_the_feature),
