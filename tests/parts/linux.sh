@@ -22,7 +22,7 @@ if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; 
     check_async "linux: SVM: test hypervisor's log is the bare-metal host's while its memory moves (QEMU)" \
         shaken_agrees driver-shaken 240
     check_async "linux: memory punched, moved, protected, swapped and written to files under a guest; random ioctls (QEMU)" \
-        driver_subjects driver-memory 240 2 "memory apic file fuzz"
+        driver_subjects driver-memory 240 2 "memory wander apic file fuzz"
     check_async "linux: two L1s on threads that are taken from CPU to CPU (QEMU)" \
         driver_subjects driver-migrate 240 2 "migrate"
     check_async "linux: killed 200 times at random moments, no page lost, no warning (QEMU)" \
