@@ -13,6 +13,8 @@ if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; 
         vmx_agrees driver-vmx 600 "module state apic kvm"
     check_async "linux: VMX: two vCPUs of one VM on threads that are taken from CPU to CPU; CPU hotplug (Bochs)" \
         driver_on_bochs driver-vmx-two 420 "two hotplug" 2 MOVES=10
+    check_async "linux: VMX: two L1s on threads that are taken from CPU to CPU (Bochs)" \
+        driver_on_bochs driver-vmx-migrate 420 "migrate" 2 ONLY=exit,resume,persist
     check_async "linux: VMX: random ioctls; killed 40 times at random moments, no page lost, no warning (Bochs)" \
         driver_on_bochs driver-vmx-kill 420 "fuzz kill" 1 "SECONDS_OF_FUZZ=10 KILLS_BEFORE=10 KILLS=30"
     check_async "linux: two vCPUs of one VM on wandering threads; sleep and reboot under running guests (QEMU)" \
