@@ -208,6 +208,11 @@ struct nvirt_svm_run {
     bool branch_barrier;  /**< L2 was left for L1 by an event that waited or by a reset: the
                                host's IBPB, if any, belongs here (also told by
                                nvirt_svm_exit()). */
+    bool exit_soon;       /**< An interrupt or NMI of L1's CPU that L1 intercepts waits for no more than
+                               the event that this entry delivers to L2. The host makes an interrupt of
+                               its own pending on this CPU before VMRUN (a self-IPI), whose exit comes
+                               when L2's event is delivered. Without it L1's waits for any next exit.
+                               Never set where interrupts pass through. */
 };
 
 /**

@@ -291,15 +291,43 @@ void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
 #define WORD_EXCEPTIONS (NVIRT_SVM_EXIT_EXCEPTION / 32u)
 #define WORD_OTHERS (NVIRT_SVM_EXIT_VINTR / 32u)
 
+static bool l1_decides(const struct nvirt_svm_vcpu *v)
+{
+    return v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0;
+}
+
 /* Whether to ask for an exit when the level that runs could take an interrupt. Where L1's IF alone
  * decides, L2 cannot change it; an NMI behind an IRET is reached by stepping over that. */
 static bool wants_window(const struct nvirt_svm_vcpu *v)
 {
     const struct nvi_svm_waiting *w = &v->waiting;
-    bool l1_decides = v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0;
 
-    return v->gif && ((w->interrupt && (!l1_decides || v->l1_if)) ||
+    return v->gif && ((w->interrupt && (!l1_decides(v) || v->l1_if)) ||
                       (w->nmi && !w->nmi_masked && !w->iret_pending));
+}
+
+/* L1's own virtual interrupt serves as the window, but not for what L1's IF decides on: L2's task priority
+ * may block it. */
+static bool needs_irq_of_nvirts(const struct nvirt_svm_vcpu *v)
+{
+    return !(v->level == 2 && v->v_irq && nvi_svm_takes_virtual_events(v)) ||
+           (v->waiting.interrupt && l1_decides(v));
+}
+
+/*
+ * What L1 intercepts is recognised, and waits only for the event that this entry delivers to L2: its exit comes
+ * before the first instruction of the handler. No window shows that, as the handler may run without
+ * interrupts for ever, so the host makes an exit. Where interrupts pass through, it could not.
+ */
+static bool waits_for_delivery(struct nvirt_svm_vcpu *v)
+{
+    const struct nvi_svm_waiting *w = &v->waiting;
+
+    if (v->pass_through || !v->gif || event_slot_is_free(v)) {
+        return false;
+    }
+    return (w->interrupt && interrupt_is_recognised(v) && l1_intercepts(v, NVIRT_SVM_EXIT_INTR)) ||
+           (w->nmi && !w->nmi_masked && !at_iret(v) && l1_intercepts(v, NVIRT_SVM_EXIT_NMI));
 }
 
 /* Interrupts may stay masked behind the IRET that ends an NMI handler, so no window shows its end:
@@ -325,7 +353,7 @@ static bool set_interrupts(struct nvirt_svm_vcpu *v, struct nvirt_vmcb *vmcb)
     in.pass_through = v->pass_through;
     in.gif = v->gif;
     in.l1_if = v->l1_if;
-    in.v_irq = v->v_irq && nvi_svm_takes_virtual_events(v);
+    in.v_irq = v->v_irq && nvi_svm_takes_virtual_events(v) && !v->own.fake_irq;
     in.v_nmi = v->v_nmi && nvi_svm_takes_virtual_events(v);
     in.window = v->own.window;
     return nvi_svm_set_interrupts(&in, vmcb);
@@ -476,8 +504,8 @@ NVIRT_COLD static bool start_watching(struct nvirt_svm_vcpu *v, struct nvirt_vmc
     own->active = true;
     own->int_ctl = vmcb->int_ctl;
     own->window = wants_window(v);
-    own->fake_irq =
-        own->window && !(v->level == 2 && v->v_irq && nvi_svm_takes_virtual_events(v));
+    own->fake_irq = own->window && needs_irq_of_nvirts(v);
+    own->exit_soon = waits_for_delivery(v);
     /* Watched as soon as an NMI was injected: no later entry tells whether the handler returned. */
     own->iret_watch = v->waiting.nmi_masked;
     own->gp_watch = v->level == 1 && !v->svme &&

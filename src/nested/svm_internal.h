@@ -117,6 +117,7 @@ struct nvi_svm_own {
     bool iret_watch;     /**< The end of an NMI handler is waited for. */
     bool gp_watch;       /**< #GP of an L1 that has SVM off. */
     bool step;           /**< One IRET is single-stepped. */
+    bool exit_soon;      /**< The host is to make an exit right after the delivery of EVENTINJ. */
 };
 
 /** What the prepared entry is to carry out by TLB_CONTROL. It counts as done when VMRUN took place. */

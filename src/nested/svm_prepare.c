@@ -261,6 +261,7 @@ enum nvirt_status nvirt_svm_prepare(struct nvirt_svm_vcpu *v, struct nvirt_port_
         return status;
     }
     run->host_if = nvi_svm_watch(v);
+    run->exit_soon = v->own.exit_soon;
     run->vmcb = v->level == 2 ? v->vmcb02_hpa : v->vmcb01_hpa;
     run->state_vmcb = v->vmcb01_hpa;
     run->level = v->level;

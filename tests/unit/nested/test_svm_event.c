@@ -335,6 +335,104 @@ static void an_interrupt_for_l1_leaves_l2(void **state)
     assert_int_equal(w->vmcb01->event_inj, EVENT_INTERRUPT);
 }
 
+#define EVENT_OF_L1S (NVIRT_SVM_EVENT_VALID | 0x30)
+
+/* [APM 2 "Virtualizing Interrupts", "Event Injection"]: with V_INTR_MASKING L1's IF alone gates interrupts. One that
+ * comes with an injection exits when that is delivered, before L2's handler, whatever L2's IF is. */
+static void an_interception_follows_the_injection_at_once(void **state)
+{
+    static const struct {
+        const struct nvirt_event *event;
+        uint32_t code;
+    } of[] = { { &interrupt, NVIRT_SVM_EXIT_INTR }, { &nmi, NVIRT_SVM_EXIT_NMI } };
+    struct world *w = *state;
+
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    for (unsigned i = 0; i < 2; i++) {
+        struct nvirt_vmcb vmcb = good_vmcb12();
+
+        nvirt_vmcb_intercept(&vmcb, of[i].code, true);
+        vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING;
+        vmcb.event_inj = EVENT_OF_L1S;
+        vmcb.rflags &= ~(uint64_t)NVIRT_RFLAGS_IF;
+        w->vmcb01->rip = L1_RIP;
+        enter_l2(w, &vmcb);
+        prepare(w);
+        assert_false(w->run.exit_soon);
+        hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+        w->vmcb01->rip = L1_RIP;
+        enter_l2(w, &vmcb);
+        inject(w, of[i].event);
+        prepare(w);
+        assert_int_equal(w->run.level, 2);
+        assert_int_equal(vmcb02(w)->event_inj, EVENT_OF_L1S);
+        assert_true(w->run.exit_soon);
+        vmcb02(w)->rip = 0x5678; /* L2's handler */
+        hardware_exit(w, NVIRT_SVM_EXIT_INTR, 0, 0);
+        assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L2);
+        prepare(w);
+        assert_int_equal(w->run.level, 1);
+        assert_false(w->run.exit_soon);
+        get_vmcb12(w, &vmcb);
+        assert_int_equal(vmcb.exit_code, of[i].code);
+        assert_int_equal(vmcb.exit_int_info, 0);
+        assert_int_equal(vmcb.rip, 0x5678);
+        hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+        execute(w, NVIRT_SVM_EXIT_STGI);
+        prepare(w); /* L1 takes it. */
+        hardware_exit(w, NVIRT_SVM_EXIT_CPUID, 0, 0);
+    }
+}
+
+/* What L1 does not intercept, what L1's IF holds and what is blocked does not hurry. */
+static void what_is_not_intercepted_makes_no_exit(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING;
+    vmcb.event_inj = EVENT_OF_L1S;
+    inject(w, &interrupt);
+    enter_l2(w, &vmcb);
+    inject(w, &nmi);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_false(w->run.exit_soon);
+    hardware_exit(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_INTR, true);
+    w->vmcb01->rip = L1_RIP;
+    enter_l2(w, &vmcb); /* L1 has IF clear. */
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_false(w->run.exit_soon);
+}
+
+/* [APM 2 "Virtualizing Interrupts"]: V_TPR gates virtual interrupts, not those that L1's IF decides on. */
+static void l1s_virq_is_no_window_where_l1s_if_decides(void **state)
+{
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+    const uint64_t mine = NVIRT_SVM_V_IRQ | 0xf | UINT64_C(3) << 16 |
+                          UINT64_C(0x55) << NVIRT_SVM_V_INTR_VECTOR_SHIFT;
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_INTR, true);
+    vmcb.int_ctl = NVIRT_SVM_V_INTR_MASKING | mine;
+    vmcb.event_inj = EVENT_OF_L1S;
+    vmcb.rflags |= NVIRT_RFLAGS_IF;
+    w->vmcb01->rflags |= NVIRT_RFLAGS_IF;
+    enter_l2(w, &vmcb);
+    inject(w, &interrupt);
+    prepare(w);
+    assert_true(nvirt_vmcb_intercepts(vmcb02(w), NVIRT_SVM_EXIT_VINTR));
+    assert_true((vmcb02(w)->int_ctl & NVIRT_SVM_V_IGN_TPR) != 0);
+    hardware_exit(w, NVIRT_SVM_EXIT_VINTR, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_DONE);
+    prepare(w);
+    assert_int_equal(code12(w), NVIRT_SVM_EXIT_INTR);
+    get_vmcb12(w, &vmcb);
+    assert_int_equal(vmcb.int_ctl, NVIRT_SVM_V_INTR_MASKING | mine);
+}
+
 /* With V_INTR_MASKING L1's IF at VMRUN decides, without it L2's. */
 static void masking_decides_whose_if_counts(void **state)
 {
@@ -474,6 +572,9 @@ int main(void)
         H(gif_holds_interrupts),
         H(an_interrupt_for_l1_leaves_l2),
         H(masking_decides_whose_if_counts),
+        H(an_interception_follows_the_injection_at_once),
+        H(what_is_not_intercepted_makes_no_exit),
+        H(l1s_virq_is_no_window_where_l1s_if_decides),
         H(an_interrupt_l1_does_not_intercept_is_l2s),
         H(a_window_does_not_swallow_l1s),
         H(the_windows_own_irq_is_not_l1s),
