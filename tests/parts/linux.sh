@@ -10,7 +10,7 @@ mkdir -p "$BOOT"
 check "linux: host and guest images build" build_images
 if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; then
     check_async "linux: VMX: KVM left alone, state, moves of the APIC's page; log is the bare-metal host's (Bochs)" \
-        vmx_agrees driver-vmx 600 "module state apic kvm"
+        vmx_agrees driver-vmx 600 "module state wander apic kvm"
     check_async "linux: VMX: two vCPUs of one VM on threads that are taken from CPU to CPU; CPU hotplug (Bochs)" \
         driver_on_bochs driver-vmx-two 420 "two hotplug" 2 MOVES=10
     check_async "linux: VMX: two L1s on threads that are taken from CPU to CPU (Bochs)" \
