@@ -178,6 +178,40 @@ static bool is_virtual_vmload(const struct nvirt_svm_vcpu *v, uint64_t code)
            (v->vmcb02->virt_ext & NVIRT_SVM_VIRTUAL_VMLOAD) != 0;
 }
 
+#define CR_FROM_REGISTER NVIRT_BIT(63) /* EXITINFO1 tells which: bits 3:0 [APM 2 "Decode Assists"]. */
+#define CR0_NOT_SELECTIVE (NVIRT_CR0_TS | NVIRT_CR0_MP)
+
+static uint64_t register_of_l2(const struct nvirt_svm_vcpu *v, const struct nvirt_gprs *gprs,
+                               uint32_t number)
+{
+    if (number == NVIRT_RAX) {
+        return v->vmcb02->rax;
+    }
+    return number == NVIRT_RSP ? v->vmcb02->rsp : gprs->r[number];
+}
+
+/*
+ * L0 intercepts all writes of CR0 and L1 those that change more than TS and MP: hardware tells of the former only.
+ * A write that is not known to change no more is L1's: LMSW, whatever it writes, and without
+ * decode assists all.
+ */
+static bool is_selective_write(const struct nvirt_svm_vcpu *v, const struct nvirt_gprs *gprs,
+                               const struct nvirt_svm_exit *exit)
+{
+    uint64_t written;
+
+    if (exit->code != NVIRT_SVM_EXIT_CR0_WRITE ||
+        !nvirt_vmcb_intercepts(&v->vmcb12, NVIRT_SVM_EXIT_CR0_SEL_WRITE)) {
+        return false;
+    }
+    if ((v->cpu.features & NVIRT_SVM_FEATURE_DECODE_ASSISTS) == 0 ||
+        (exit->info1 & CR_FROM_REGISTER) == 0) {
+        return true;
+    }
+    written = register_of_l2(v, gprs, (uint32_t)exit->info1 & 15u);
+    return ((written ^ v->vmcb02->cr0) & ~(uint64_t)CR0_NOT_SELECTIVE) != 0;
+}
+
 /* @p action is not simply that the exit is L1's. */
 NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *v,
                                                          enum nvi_svm_action action,
@@ -190,6 +224,10 @@ NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *
     }
     if (!v->gif && exit->code == NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_DB) {
         action = debug_exception_of_l2(v, action);
+    }
+    if (action == NVI_SVM_HOST && is_selective_write(v, gprs, exit)) {
+        exit->code = NVIRT_SVM_EXIT_CR0_SEL_WRITE;
+        action = NVI_SVM_REFLECT;
     }
     if (action == NVI_SVM_INSTRUCTION && is_virtual_vmload(v, exit->code)) {
         action = NVI_SVM_REFLECT;

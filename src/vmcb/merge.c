@@ -99,6 +99,25 @@ static void merge_intercepts(const struct nvi_svm_merge_in *in, struct nvirt_vmc
     }
 }
 
+#define MWAIT_BITS                                                                                 \
+    (1u << (NVIRT_SVM_EXIT_MWAIT % 32u) | 1u << (NVIRT_SVM_EXIT_MWAIT_ARMED % 32u))
+
+NVIRT_STATIC_ASSERT(NVIRT_SVM_EXIT_MWAIT / 32u == NVIRT_SVM_EXIT_MWAIT_ARMED / 32u,
+                    "one word for MWAIT");
+
+/* Which of the two an armed MWAIT exits with is the CPU's choice where both are set, and L1 may have set the other
+ * one. So L1's choice stands alone: either one keeps L2 from waiting, as MWAIT does nothing unless armed. */
+static void choose_mwait(const struct nvirt_vmcb *vmcb12, struct nvirt_vmcb *vmcb02)
+{
+    const uint32_t word = NVIRT_SVM_EXIT_MWAIT / 32u;
+    uint32_t l1 = vmcb12->intercepts[word] & MWAIT_BITS;
+
+    if (l1 != 0) {
+        nvirt_vmcb_set_intercept_word(vmcb02, word,
+                                      (vmcb02->intercepts[word] & ~MWAIT_BITS) | l1);
+    }
+}
+
 void nvi_svm_hide_intercepts(const struct nvirt_svm_caps *offer, struct nvirt_vmcb *vmcb12)
 {
     for (uint32_t i = 0; i < NVIRT_VMCB_INTERCEPT_WORDS; i++) {
@@ -109,6 +128,7 @@ void nvi_svm_hide_intercepts(const struct nvirt_svm_caps *offer, struct nvirt_vm
 void nvi_svm_merge_controls(const struct nvi_svm_merge_in *in, struct nvirt_vmcb *vmcb02)
 {
     merge_intercepts(in, vmcb02);
+    choose_mwait(in->vmcb12, vmcb02);
     nvirt_vmcb_set_tsc_offset(
         vmcb02, nvi_svm_tsc_offset(in->vmcb01->tsc_offset, in->tsc_ratio12) +
                     in->vmcb12->tsc_offset);

@@ -474,6 +474,51 @@ static void efer_of_l2_is_nvirts_when_l1_allows(void **state)
     assert_int_equal(vmcb02(w)->rip, L2_RIP + 2);
 }
 
+/* [APM 2 "Intercepting CR0 Writes", "Decode Assists"]: hardware under both intercepts tells of L0's only. A write that
+ * changes TS and MP alone is the host's, any other L1's, and so is one that is not told apart. */
+static void a_selective_write_of_cr0_is_l1s_though_l0_intercepts_all(void **state)
+{
+    static const struct {
+        uint64_t change;
+        uint64_t info1;
+        bool assists;
+        bool l1s;
+    } cases[] = {
+        { NVIRT_CR0_TS | NVIRT_CR0_MP, NVIRT_BIT(63) | NVIRT_RCX, true, false },
+        { NVIRT_BIT(5), NVIRT_BIT(63) | NVIRT_RCX, true, true },
+        { NVIRT_CR0_TS, NVIRT_BIT(63) | NVIRT_RAX, true, false },
+        { NVIRT_BIT(16), NVIRT_BIT(63) | NVIRT_RAX, true, true },
+        { NVIRT_BIT(16), NVIRT_BIT(63) | NVIRT_RSP, true, true },
+        { 0, 0, true, true },
+        { 0, 0, false, true },
+    };
+    struct world *w = *state;
+
+    nvirt_vmcb_intercept(w->vmcb01, NVIRT_SVM_EXIT_CR0_WRITE, true);
+    assert_int_equal(nvirt_svm_vmcb01_changed(w->v), NVIRT_OK);
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct nvirt_vmcb vmcb = good_vmcb12();
+        uint32_t number = (uint32_t)cases[i].info1 & 15;
+
+        nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_CR0_SEL_WRITE, true);
+        w->v->cpu.features &= ~NVIRT_SVM_FEATURE_DECODE_ASSISTS;
+        w->v->cpu.features |= cases[i].assists ? NVIRT_SVM_FEATURE_DECODE_ASSISTS : 0;
+        w->vmcb01->rip = L1_RIP;
+        enter_l2(w, &vmcb);
+        vmcb02(w)->rax = vmcb02(w)->rsp = w->gprs.r[NVIRT_RCX] = vmcb.cr0;
+        *(number == NVIRT_RAX   ? &vmcb02(w)->rax
+          : number == NVIRT_RSP ? &vmcb02(w)->rsp
+                                : &w->gprs.r[number]) ^= cases[i].change;
+        assert_int_equal(step(w, NVIRT_SVM_EXIT_CR0_WRITE, cases[i].info1, 0),
+                         cases[i].l1s ? NVIRT_VERDICT_DONE : NVIRT_VERDICT_L2);
+        assert_int_equal(nvirt_svm_level(w->v), cases[i].l1s ? 1 : 2);
+        if (cases[i].l1s)
+            assert_int_equal(code12(w), NVIRT_SVM_EXIT_CR0_SEL_WRITE);
+        else
+            step(w, NVIRT_SVM_EXIT_VMRUN, 0, 0);
+    }
+}
+
 /* [APM 2 "#MC - Machine-Check Exception"; "Exception Intercepts"]: an error of the machine's is the host's
  * where the host intercepts it. What L1 is to have of it is injected, and then L1's intercept counts. */
 static void a_machine_check_is_the_hosts_where_it_intercepts_it(void **state)
@@ -530,6 +575,7 @@ int main(void)
         T(a_virtual_interrupt_comes_once),
         T(l1s_own_fault_requeues_its_event),
         T(no_page_for_a_fault_is_told),
+        T(a_selective_write_of_cr0_is_l1s_though_l0_intercepts_all),
         T(a_machine_check_is_the_hosts_where_it_intercepts_it),
         T(efer_of_l2_is_nvirts_when_l1_allows),
     };

@@ -68,6 +68,27 @@ static void every_intercept_of_l1_is_kept(void **state)
     }
 }
 
+/* CVE-2020-2732 class [APM 2 "MWAIT Intercept"; "SVM Intercept Exit Codes"]: an armed MWAIT under both
+ * intercepts exits with the one or the other. L0's must not turn L1's exit into one that L1 did not ask for; and L2
+ * never waits unseen where L0 intercepts either. */
+static void l1s_choice_of_mwait_intercepts_stands_alone(void **state)
+{
+    (void)state;
+    for (uint32_t both = 0; both < 16; both++) {
+        uint32_t l1 = both & 3, l0 = both >> 2, l2;
+
+        setup(NULL);
+        nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_MWAIT, (l1 & 1) != 0);
+        nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_MWAIT_ARMED, (l1 & 2) != 0);
+        nvirt_vmcb_intercept(&vmcb01, NVIRT_SVM_EXIT_MWAIT, (l0 & 1) != 0);
+        nvirt_vmcb_intercept(&vmcb01, NVIRT_SVM_EXIT_MWAIT_ARMED, (l0 & 2) != 0);
+        merge();
+        l2 = (nvirt_vmcb_intercepts(&vmcb02, NVIRT_SVM_EXIT_MWAIT) ? 1 : 0) |
+             (nvirt_vmcb_intercepts(&vmcb02, NVIRT_SVM_EXIT_MWAIT_ARMED) ? 2 : 0);
+        assert_int_equal(l2, l1 != 0 ? l1 : l0);
+    }
+}
+
 /* Write traps belong to encrypted guests, bits beyond to no CPU yet. */
 static void undefined_intercepts_do_not_pass(void **state)
 {
@@ -525,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(intercepts_are_the_union, setup),
         cmocka_unit_test_setup(every_intercept_of_l1_is_kept, setup),
+        cmocka_unit_test_setup(l1s_choice_of_mwait_intercepts_stands_alone, setup),
         cmocka_unit_test_setup(undefined_intercepts_do_not_pass, setup),
         cmocka_unit_test_setup(svm_instructions_and_shutdown_are_always_intercepted, setup),
         cmocka_unit_test_setup(only_named_bits_of_int_ctl_pass, setup),
