@@ -113,7 +113,10 @@ uint64_t nvirt_port_sequence(struct nvirt_port_vm *vm);
 
 /**
  * Keeps one page of L1 in place, so that hardware may be given its physical address.
- * A page may be pinned more than once, each time with an unpin of its own.
+ * A page may be pinned more than once, each time with an unpin of its own. One that is pinned for writing counts as
+ * written for as long as it is: nvirt or hardware writes it without a word, a #VMEXIT its VMCB and posted
+ * interrupts their descriptor, and saving nested state ends no pin. A host that copies memory while the VM runs, or
+ * that saves or moves it, copies these pages last.
  * @param vm the VM.
  * @param page its address in L1, 4 KiB aligned.
  * @param access NVIRT_ACCESS_READ, or with NVIRT_ACCESS_WRITE when it may be written.
