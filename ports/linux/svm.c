@@ -457,8 +457,6 @@ static enum nvirt_status once(struct nvl_vcpu *vcpu, struct nvirt_port_cpu *cpu,
 	if (status != NVIRT_OK)
 		return status;
 	keep_interrupts(nvl_svm_vmcb(vcpu));
-	if (run.exit_soon) /* L2 gets its event and no instruction further. */
-		smp_send_reschedule(smp_processor_id());
 	if (!enter(vcpu, cpu, &run))
 		return status;
 	status = nvirt_svm_exit(vcpu->svm.nvirt, cpu, &vcpu->gprs, exit);
