@@ -234,7 +234,8 @@ static void deliver_interrupt(struct nvirt_svm_vcpu *v)
     w->interrupt = false;
 }
 
-/* What the exception drives out of EVENTINJ and hardware would not lose. */
+/* What the exception drives out of EVENTINJ and hardware would not lose. An NMI that L1 injected into L2 is none of
+ * L1's CPU: where L1 intercepts those it would come back as an exit, and ends with its delivery instead. */
 static void displace_event(struct nvirt_svm_vcpu *v)
 {
     struct nvirt_vmcb *vmcb = nvi_svm_current(v);
@@ -242,7 +243,8 @@ static void displace_event(struct nvirt_svm_vcpu *v)
 
     uint64_t type = (vmcb->event_inj & NVIRT_SVM_EVENT_TYPE) >> NVIRT_SVM_EVENT_TYPE_SHIFT;
 
-    if (!event_slot_is_free(v) && type == NVIRT_SVM_EVENT_NMI) {
+    if (!event_slot_is_free(v) && type == NVIRT_SVM_EVENT_NMI &&
+        !l1_intercepts(v, NVIRT_SVM_EXIT_NMI)) {
         w->nmi = true;
         w->nmi_masked = false;
     }

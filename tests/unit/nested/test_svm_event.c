@@ -197,6 +197,29 @@ static void nmi_that_l1_does_not_intercept_is_l2s(void **state)
     assert_int_equal(vmcb02(w)->event_inj, EVENT_NMI);
 }
 
+/* [APM 2 "NMI Intercept"]: of NMIs of L1's CPU. One that L1 injected into L2, and that met an exception of the host's
+ * in its delivery, is not one of them. */
+static void an_nmi_that_l1_injected_is_no_exit(void **state)
+{
+    const struct nvirt_event ac = { .type = NVIRT_EVENT_EXCEPTION, .vector = NVIRT_VECTOR_AC,
+                                    .has_error_code = true };
+    struct world *w = *state;
+    struct nvirt_vmcb vmcb = good_vmcb12();
+
+    nvirt_vmcb_intercept(&vmcb, NVIRT_SVM_EXIT_NMI, true);
+    nvirt_vmcb_set_event_inj(&vmcb, EVENT_NMI);
+    enter_l2(w, &vmcb);
+    prepare(w);
+    w->int_info = EVENT_NMI;
+    hardware_exit(w, NVIRT_SVM_EXIT_INTR, 0, 0);
+    assert_int_equal(w->exit.verdict, NVIRT_VERDICT_L2);
+    inject(w, &ac);
+    prepare(w);
+    assert_int_equal(w->run.level, 2);
+    assert_int_equal(vmcb02(w)->event_inj & NVIRT_SVM_EVENT_VECTOR, NVIRT_VECTOR_AC);
+    assert_false(w->v->waiting.nmi);
+}
+
 /* Until the first one's IRET a second NMI waits; the IRET itself runs before it comes. */
 static void a_second_nmi_waits_for_iret(void **state)
 {
@@ -563,6 +586,7 @@ int main(void)
         T(nmi_waits_for_gif),
         T(nmi_that_l1_intercepts_is_an_exit_and_stays),
         T(nmi_that_l1_does_not_intercept_is_l2s),
+        T(an_nmi_that_l1_injected_is_no_exit),
         T(a_second_nmi_waits_for_iret),
         T(an_nmi_after_the_handler_returned_does_not_wait),
         T(iret_that_l1_intercepts_is_l1s_too),
