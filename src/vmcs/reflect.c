@@ -118,13 +118,16 @@ static bool wants_exception(const struct nvirt_vmcs *vmcs, uint32_t vector, uint
 static enum nvi_vmx_owner exception_owner(const struct nvi_vmx_owner_in *in)
 {
     uint64_t type = (in->interruption & NVIRT_VMX_INTR_TYPE) >> NVIRT_VMX_INTR_TYPE_SHIFT;
+    uint32_t vector = (uint32_t)(in->interruption & NVIRT_VMX_INTR_VECTOR);
 
+    if (vector == NVIRT_VECTOR_MC && (in->vmcs01->exception_bitmap & NVIRT_BIT(NVIRT_VECTOR_MC)) != 0) {
+        return NVI_VMX_OWNER_L0; /* The machine's. What L1 is to see of it is the host's to say. */
+    }
     if (type == NVIRT_VMX_INTR_TYPE_NMI) {
         /* L0 takes the NMIs of the machine if it asked for them; it may hand them on as events. */
         return l1_if((in->vmcs01->pin_controls & NVIRT_VMX_PIN_NMI) == 0);
     }
-    return l1_if(wants_exception(in->vmcs12, (uint32_t)(in->interruption & NVIRT_VMX_INTR_VECTOR),
-                                 in->interruption_error));
+    return l1_if(wants_exception(in->vmcs12, vector, in->interruption_error));
 }
 
 /* Interrupts that L0 wants are L0's; whether L1 is to have one is the host's to say. The others are L1's:

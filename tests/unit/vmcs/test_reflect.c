@@ -198,6 +198,24 @@ static void test_interrupts_and_nmis_are_l0s_only_if_l0_takes_them(void **state)
 }
 
 /* [SDM 3C "Exception Bitmap"] */
+/* No instruction raises one: it is the machine's, and goes to L0 first, if L0 asked for it, whoever else did. */
+static void test_machine_checks_are_l0s_if_l0_takes_them(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    make(&r);
+    r.in.interruption = (uint32_t)(
+        NVIRT_VMX_INTR_VALID | NVIRT_VECTOR_MC |
+        NVIRT_VMX_INTR_TYPE_HARDWARE_EXCEPTION << NVIRT_VMX_INTR_TYPE_SHIFT);
+    r.vmcs12.exception_bitmap = NVIRT_BIT(NVIRT_VECTOR_MC);
+    assert_int_equal(owner(&r, 0), NVI_VMX_OWNER_L1);
+    r.vmcs01.exception_bitmap = NVIRT_BIT(NVIRT_VECTOR_MC);
+    assert_int_equal(owner(&r, 0), NVI_VMX_OWNER_L0);
+    r.vmcs12.exception_bitmap = 0;
+    assert_int_equal(owner(&r, 0), NVI_VMX_OWNER_L0);
+}
+
 static void test_exceptions_follow_the_bitmap_and_the_page_fault_rule(void **state)
 {
     struct rig r;
@@ -622,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_leaf_functions_are_l1s_by_their_bitmap),
         cmocka_unit_test(test_a_pause_that_l0_alone_wants_is_no_loop_of_l1s),
         cmocka_unit_test(test_interrupts_and_nmis_are_l0s_only_if_l0_takes_them),
+        cmocka_unit_test(test_machine_checks_are_l0s_if_l0_takes_them),
         cmocka_unit_test(test_exceptions_follow_the_bitmap_and_the_page_fault_rule),
         cmocka_unit_test(test_mov_to_cr0_and_cr4_is_l1s_where_an_owned_bit_differs),
         cmocka_unit_test(test_mov_to_cr3_is_l1s_unless_a_target_matches),
