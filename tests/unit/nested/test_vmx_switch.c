@@ -126,20 +126,6 @@ static void with_virtual_interrupts(struct world *w)
     w->v->vmcs12.guest_interrupt_status = 0x2131;
 }
 
-static void l1_raises_an_interrupt(struct world *w)
-{
-    WRITE12(w, GUEST_INTERRUPT_STATUS, 0x7171);
-}
-
-/* Of each group of fields: vmcs02 is put together as a whole then, and as with an MSR-load list. */
-static void l1_writes_all_else(struct world *w)
-{
-    WRITE12(w, GUEST_RIP, L2_RIP + 8);
-    WRITE12(w, GUEST_CR3, 0x51000);
-    WRITE12(w, GUEST_GS_BASE, 0x1000);
-    WRITE12(w, GUEST_SYSENTER_CS, 0x10);
-}
-
 static void with_virtual_interrupts_and_a_list(struct world *w)
 {
     with_virtual_interrupts(w);

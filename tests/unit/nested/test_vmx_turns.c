@@ -201,20 +201,6 @@ OF_OTHER(the_other_gets_an_event, ENTRY_INTERRUPTION, 0x80000b0d)
 OF_OTHER(the_others_status_changes, GUEST_INTERRUPT_STATUS, 0x7171)
 #undef OF_OTHER
 
-static void this_status_changes(struct world *w)
-{
-    WRITE12(w, GUEST_INTERRUPT_STATUS, 0x7171);
-}
-
-/* Of each group of fields: vmcs02 is put together as a whole then. */
-static void all_but_the_status_changes(struct world *w)
-{
-    WRITE12(w, GUEST_RIP, L2_RIP + 8);
-    WRITE12(w, GUEST_CR3, 0x51000);
-    WRITE12(w, GUEST_GS_BASE, 0x1000);
-    WRITE12(w, GUEST_SYSENTER_CS, 0x10);
-}
-
 /* L2 goes to the other's tables by itself. */
 static void vmfunc(struct world *w)
 {
@@ -366,9 +352,9 @@ static const struct scene scenes[] = {
     { .name = "virtual interrupts of L2 change", .both = with_virtual_interrupts,
       .of_l2 = { STATUS, 0x5141 }, .general = EVERY_ENTRY | EVERY_EXIT },
     { .name = "virtual interrupts by L1", .both = with_virtual_interrupts,
-      .event = this_status_changes, .general = EVERY_ENTRY | EVERY_EXIT },
+      .event = l1_raises_an_interrupt, .general = EVERY_ENTRY | EVERY_EXIT },
     { .name = "virtual interrupts, all else by L1", .both = with_virtual_interrupts,
-      .of_l2_before = { STATUS, 0x5141 }, .event = all_but_the_status_changes,
+      .of_l2_before = { STATUS, 0x5141 }, .event = l1_writes_all_else,
       .general = EVERY_ENTRY | EVERY_EXIT },
     { .name = "virtual interrupts by L1, for the other", .both = with_virtual_interrupts,
       .event = the_others_status_changes, .of_l2 = { STATUS, 0x5141 },

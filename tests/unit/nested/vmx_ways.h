@@ -71,4 +71,20 @@ static inline void leave(struct world *w, uint32_t reason, const struct fake_set
     leave_by(w, reason, more, count, plain ? PLAIN : GENERAL);
 }
 
+/* ---- what L1 does in scenes of several tests ---- */
+
+static inline void l1_raises_an_interrupt(struct world *w)
+{
+    WRITE12(w, GUEST_INTERRUPT_STATUS, 0x7171);
+}
+
+/* Of each group of fields: vmcs02 is put together as a whole then, and as with an MSR-load list. */
+static inline void l1_writes_all_else(struct world *w)
+{
+    WRITE12(w, GUEST_RIP, L2_RIP + 8);
+    WRITE12(w, GUEST_CR3, 0x51000);
+    WRITE12(w, GUEST_GS_BASE, 0x1000);
+    WRITE12(w, GUEST_SYSENTER_CS, 0x10);
+}
+
 #endif
