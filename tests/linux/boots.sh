@@ -22,12 +22,17 @@ driver_subjects() {
     done
     mkdir -p "$out"
     rm -f "$out/serial.txt"
-    timeout -k 5 "$2" qemu-system-x86_64 -nodefaults -machine q35,accel=tcg \
+    timeout -k 5 "$2" qemu-system-x86_64 -nodefaults -machine q35 -accel "tcg${QEMU_THREADS:+,thread=$QEMU_THREADS}" \
         -cpu max,+svm,+npt,-cx16 -m "${5:-512}" -smp "$3" -display none -vga none -no-reboot \
         -serial "file:$out/serial.txt" -kernel "$LINUX_TEST/vmlinuz" \
         -initrd "$LINUX_TEST/initrd.gz" -append "console=ttyS0 quiet no5lvl no_timer_check panic=-1$words" \
         >"$out/qemu.txt" 2>&1 </dev/null
     went_well "$out/serial.txt"
+}
+
+# in_turn COMMAND...: the CPUs that QEMU emulates run in turn, on one thread (docs/linux.md).
+in_turn() {
+    QEMU_THREADS=single "$@"
 }
 
 # Its own count says that nothing failed, and nothing bad comes after that.

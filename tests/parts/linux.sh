@@ -18,7 +18,7 @@ if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; 
     check_async "linux: VMX: random ioctls; killed 40 times at random moments, no page lost, no warning (Bochs)" \
         driver_on_bochs driver-vmx-kill 420 "fuzz kill" 1 "SECONDS_OF_FUZZ=10 KILLS_BEFORE=10 KILLS=30"
     check_async "linux: two vCPUs of one VM on wandering threads; sleep and reboot under running guests (QEMU)" \
-        driver_subjects driver-two 240 2 "two suspend reboot"
+        in_turn driver_subjects driver-two 300 2 "two suspend reboot"
     check_async "linux: the driver is loaded, makes VMs, follows CPU hotplug, leaves KVM alone (QEMU)" \
         driver_subjects driver-module 180 2 "module state hotplug kvm"
     check_async "linux: SVM: test hypervisor's log is the bare-metal host's while its memory moves (QEMU)" \
@@ -26,7 +26,7 @@ if check "linux: nvirt.ko builds without a warning (W=1, sparse)" build_driver; 
     check_async "linux: memory punched, moved, protected, swapped and written to files under a guest; random ioctls (QEMU)" \
         driver_subjects driver-memory 240 2 "memory wander apic file fuzz"
     check_async "linux: two L1s on threads that are taken from CPU to CPU (QEMU)" \
-        driver_subjects driver-migrate 240 2 "migrate"
+        in_turn driver_subjects driver-migrate 300 2 "migrate"
     check_async "linux: killed 200 times at random moments, no page lost, no warning (QEMU)" \
         driver_subjects driver-kill 300 2 "kill"
     check_wait
