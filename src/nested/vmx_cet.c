@@ -53,26 +53,34 @@ void nvi_vmx_cet_settle(struct nvirt_vmx_vcpu *v)
 }
 
 /* What vmcs02 has of it since the last exit is vmcs12's, unless L1 wrote the field since. */
-static void place(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
+static void place_own(struct nvirt_vmx_vcpu *v, enum nvirt_vmcs_field field)
 {
-    if (!entry_loads(v)) {
-        nvi_hw_set(v, NVI_02, field, nvi_hw_get(v, NVI_01, field));
-    } else if (!nvi_field_has(&v->now->lazy, (uint32_t)field)) {
+    if (!nvi_field_has(&v->now->lazy, (uint32_t)field)) {
         nvi_hw_set(v, NVI_02, field, v->vmcs12.field[field]);
     }
 }
 
 void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v)
 {
-#define X(NAME, member, host) place(v, NVIRT_VMCS_##NAME);
+    const struct nvirt_vmcs *vmcs01 = &v->hw[NVI_01]->image;
+
+    if (entry_loads(v)) {
+#define X(NAME, member, host) place_own(v, NVIRT_VMCS_##NAME);
+        NVI_CET_FIELDS(X)
+#undef X
+        return;
+    }
+#define X(NAME, member, host) nvi_hw_set(v, NVI_02, NVIRT_VMCS_##NAME, vmcs01->member);
     NVI_CET_FIELDS(X)
 #undef X
 }
 
 bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v)
 {
-    nvi_vmx_cet_fetch_l1(v);
-    nvi_vmx_cet_settle(v);
+    if (!entry_loads(v)) {
+        nvi_vmx_cet_fetch(v, NVI_01);
+        nvi_vmx_cet_settle(v);
+    }
     return v->error == NVIRT_OK;
 }
 

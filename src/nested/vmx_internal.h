@@ -269,7 +269,7 @@ static inline bool nvi_vmx_leaves_cet_to_l2(const struct nvirt_vmx_vcpu *v)
 }
 /** Reads all that nvi_vmx_cet_place() moves. @return false when a VMREAD failed, which is recorded. */
 bool nvi_vmx_cet_gather(struct nvirt_vmx_vcpu *v);
-/** Gives vmcs02 what an entry gives L2. */
+/** Gives vmcs02 what an entry gives L2. What is L1's has been fetched. */
 void nvi_vmx_cet_place(struct nvirt_vmx_vcpu *v);
 /** Gives vmcs01 what an exit that loads it gives L1. */
 void nvi_vmx_cet_load_host(struct nvirt_vmx_vcpu *v);

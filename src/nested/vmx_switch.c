@@ -108,26 +108,6 @@ NVIRT_NOINLINE static bool read_cet_of_l2(struct nvirt_vmx_vcpu *v)
     return !nvi_vmx_leaves_cet_to_l2(v) || read_cet(v, &v->now->hw);
 }
 
-/* L1's was read, and what the last exit saved of L2's is in vmcs12: it may be replaced in vmcs02. */
-NVIRT_NOINLINE static bool is_cet_at_hand(struct nvirt_vmx_vcpu *v)
-{
-    const struct nvi_field_set cet = cet_fields();
-
-    return !nvi_vmx_leaves_cet_to_l2(v) ||
-           (nvi_field_has_none(&v->hw01.stale, &cet) &&
-            nvi_field_has_none(&v->now->lazy, &cet)) ||
-           nvi_vmx_cet_gather(v);
-}
-
-NVIRT_NOINLINE static void carry_cet_to_l2(struct nvirt_vmx_vcpu *v)
-{
-    if (nvi_vmx_leaves_cet_to_l2(v)) {
-#define X(NAME, member, host) nvi_hw_set(v, NVI_02, NVIRT_VMCS_##NAME, v->hw01.image.member);
-        NVI_CET_FIELDS(X)
-#undef X
-    }
-}
-
 /* Into vmcs12 at once, as vmcs02 will have another by the next exit, and on to L1. */
 NVIRT_NOINLINE static void carry_cet_to_l1(struct nvirt_vmx_vcpu *v)
 {
@@ -283,7 +263,7 @@ NVIRT_ALWAYS_INLINE static inline bool is_plain_entry(struct nvirt_vmx_vcpu *v)
            may_resume(v) && (v->vmcs12.entry_interruption & NVIRT_VMX_INTR_VALID) == 0 &&
            nvi_vmx_flow_is_plain(&v->vmcs12) && is_l2_known(v) && is_as_placed(v, memo) &&
            nvi_mmu_root_again(&v->mmu, memo->root, &memo->key, memo->serial) &&
-           (!v->cet || is_cet_at_hand(v));
+           (!v->cet || nvi_vmx_cet_gather(v));
 }
 
 /* Of L1's, while vmcs01 is current. */
@@ -299,7 +279,7 @@ NVIRT_ALWAYS_INLINE static inline void enter_plainly(struct nvirt_vmx_vcpu *v)
 {
     place_flow(v);
     if (v->cet) {
-        carry_cet_to_l2(v);
+        nvi_vmx_cet_place(v);
     }
     v->now->changed = 0;
     v->level = 2;

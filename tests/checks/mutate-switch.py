@@ -50,9 +50,6 @@ REASONS = [
         "nvi_vmx_resume_enlightened: choice != NVI_EVMCS_CURRENT"]),
     ("only costs: what is read then is not used, or is at hand already", [
         "is_plain_entry: !v->cet",
-        "is_cet_at_hand: !nvi_vmx_leaves_cet_to_l2(v)",
-        "is_cet_at_hand: (nvi_field_has_none(&v->hw01.stale, &cet) && "
-        "nvi_field_has_none(&v->now->lazy, &cet))",
         "nvi_vmx_exit_plainly: v->cet"]),
     ("L1 has just left: its VMCS is current", [
         "fetch_cet_of_l1: v->current == &v->hw01"]),
