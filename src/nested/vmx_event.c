@@ -159,17 +159,17 @@ void nvi_vmx_reinject(struct nvirt_vmx_vcpu *v)
     bool has_error = (word & NVIRT_VMX_INTR_ERROR_CODE) != 0;
     uint32_t error = has_error ? (uint32_t)NVI_GET(v, EXIT_INTERRUPTION_ERROR) : 0;
 
-    if (slot_is_free(v) && (NVI_GET(v, EXIT_INTERRUPTION) & NVIRT_VMX_INTR_NMI_UNBLOCKING) != 0) {
-        /* A fault of an IRET: that one is not executed again before the handler ran, and had unblocked NMIs. */
-        NVI_SET(v, GUEST_INTERRUPTIBILITY,
-                NVI_GET(v, GUEST_INTERRUPTIBILITY) & ~NVIRT_VMX_BLOCK_NMI);
-    }
     if (!slot_is_free(v)) {
         raise_full(v, (struct nvi_exception){ .vector = vector,
                                               .has_error = has_error,
                                               .error_code = error,
                                               .address = address });
         return;
+    }
+    if ((NVI_GET(v, EXIT_INTERRUPTION) & NVIRT_VMX_INTR_NMI_UNBLOCKING) != 0) {
+        /* A fault of an IRET: that one is not executed again before the handler ran, and had unblocked NMIs. */
+        NVI_SET(v, GUEST_INTERRUPTIBILITY,
+                NVI_GET(v, GUEST_INTERRUPTIBILITY) & ~NVIRT_VMX_BLOCK_NMI);
     }
     NVI_SET(v, ENTRY_INTERRUPTION, word);
     if (has_error) {
@@ -546,14 +546,11 @@ static void set_windows(struct nvirt_vmx_vcpu *v, bool interrupt, bool nmi)
     NVI_SET(v, PROC_CONTROLS, proc);
 }
 
-static void deliver_once(struct nvirt_vmx_vcpu *v)
+static void deliver_nmi_and_interrupt(struct nvirt_vmx_vcpu *v)
 {
     bool interrupt_waits;
     bool nmi_waits;
 
-    if (v->pending.exception.waiting) {
-        nvi_vmx_deliver_exception(v);
-    }
     nmi_waits = v->pending.nmi && nvi_vmx_deliver_nmi(v);
     interrupt_waits = v->pending.interrupt && deliver_interrupt(v);
     set_windows(v, interrupt_waits, nmi_waits);
@@ -576,15 +573,15 @@ void nvi_vmx_deliver(struct nvirt_vmx_vcpu *v)
         }
         return;
     }
-    if (v->level == 2 && v->pending.exception.waiting) {
+    if (v->pending.exception.waiting) {
         /* Before what may take L2 out: L1 is told of it then, and does not meet it itself. */
         nvi_vmx_deliver_exception(v);
     }
     if (!deliver_init_or_trap(v)) {
-        deliver_once(v);
+        deliver_nmi_and_interrupt(v);
     }
     if (v->level != level) {
         /* One event took L2 out: what else waits is L1's now, and L1 has nowhere to leave to. */
-        deliver_once(v);
+        deliver_nmi_and_interrupt(v);
     }
 }

@@ -439,6 +439,7 @@ static bool l2_is_valid(struct nvirt_vmx_vcpu *v, struct nvi_vmx_merge_in *merge
         nvirt_port_trace(v->port, nvi_vmx_rule_name(out.rule), 0);
         return false;
     }
+    v->now->l1_ia32e = in.l1_ia32e;
     if (nvi_vmx_pdptes_source(vmcs12) == NVI_VMX_PDPTES_NONE) {
         return true;
     }
@@ -487,7 +488,6 @@ static enum nvirt_status restore_l2(struct nvirt_vmx_vcpu *v, const struct items
         (ITEM(items, SIPI) != 0 && v->vmcs12.guest_activity != NVIRT_VMX_ACTIVITY_WAIT_SIPI)) {
         return NVIRT_ERR_DATA;
     }
-    v->now->l1_ia32e = (NVI_GET01(v, GUEST_EFER) & NVIRT_EFER_LMA) != 0;
     forget_caches(v);
     status = nvi_vmx_build_vmcs02(v, &merge);
     if (status != NVIRT_OK) {

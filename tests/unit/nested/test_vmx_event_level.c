@@ -77,37 +77,32 @@ static void where_l1_does_not_exit_it_comes_back(void **state)
     assert_int_equal(nvirt_vmx_waits(w->v), NVIRT_WAITS_INTERRUPT);
 }
 
-/* An interrupt of L1's own waits beside it: L2 leaves for that one, and with its exception. */
-static void an_exception_of_l2s_does_not_follow_l2_out(void **state)
+/* So it ends while an interrupt of L1's own waits, for which L2 leaves with @p vectoring to be delivered. */
+static void leaves_for_l1s_own(struct world *w, uint32_t word, uint32_t vectoring)
 {
     const struct nvirt_event irq = { .type = NVIRT_EVENT_INTERRUPT, .vector = 0x31 };
-    struct world *w = *state;
 
-    launch_with(w, NVIRT_VMX_PIN_EXT_INT, 0x80000000 | VECTOR);
-    meets_ac(w, 0x80000000 | VECTOR);
+    launch_with(w, NVIRT_VMX_PIN_EXT_INT, word);
+    meets_ac(w, word);
     assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &irq), NVIRT_OK);
     assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
     prepare(w);
     assert_int_equal(nvirt_vmx_level(w->v), 1);
     assert_true(HW(w, ENTRY_INTERRUPTION) == 0);
     assert_true(w->v->vmcs12.exit_interruption == 0x80000031);
-    assert_true(w->v->vmcs12.idt_vectoring == AC_WORD);
+    assert_true(w->v->vmcs12.idt_vectoring == vectoring);
+}
+
+/* An interrupt of L1's own waits beside it: L2 leaves for that one, and with its exception. */
+static void an_exception_of_l2s_does_not_follow_l2_out(void **state)
+{
+    leaves_for_l1s_own(*state, 0x80000000 | VECTOR, AC_WORD);
 }
 
 /* So it is when one waits that #DF was not combined with: it is gone, and #DF is told. */
 static void what_waits_behind_a_double_fault_goes_with_l2(void **state)
 {
-    const struct nvirt_event irq = { .type = NVIRT_EVENT_INTERRUPT, .vector = 0x31 };
-    struct world *w = *state;
-
-    launch_with(w, NVIRT_VMX_PIN_EXT_INT, 0x80000b08);
-    meets_ac(w, 0x80000b08);
-    assert_int_equal(nvirt_vmx_inject(w->v, &w->cpu, &irq), NVIRT_OK);
-    assert_int_equal(nvirt_vmx_reinject(w->v, &w->cpu), NVIRT_OK);
-    prepare(w);
-    assert_int_equal(nvirt_vmx_level(w->v), 1);
-    assert_true(HW(w, ENTRY_INTERRUPTION) == 0);
-    assert_true(w->v->vmcs12.idt_vectoring == 0x80000b08);
+    leaves_for_l1s_own(*state, 0x80000b08, 0x80000b08);
 }
 
 /* [SDM 3C "INIT Signals"]: a fault that nvirt raised for L2 comes before what arrives then. */
