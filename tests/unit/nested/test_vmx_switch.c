@@ -6,9 +6,6 @@
  */
 #include "vmx_ways.h"
 
-#define EPTP_LIST UINT64_C(0x38000)
-#define EPT12_B UINT64_C(0x48000)
-
 /* What hardware finds when L2 leaves, and then when L1 executes VMRESUME. */
 struct scene {
     const char *name;
@@ -60,17 +57,6 @@ static void l1_changes_its_host_state(struct world *w)
 static void tables_are_others(struct world *w)
 {
     w->v->now->memo.root->serial++;
-}
-
-/* By itself: what nvirt knows of the last entry is of other tables. */
-static void l2_changes_its_tables(struct world *w)
-{
-    fake_vm_put64(w->port, EPTP_LIST + 8, EPT12_B | 0x1e);
-    w->gprs.r[NVIRT_RAX] = 0;
-    w->gprs.r[NVIRT_RCX] = 1;
-    leave(w, NVIRT_VMX_EXIT_VMFUNC, NULL, 0, true);
-    assert_int_equal(nvirt_vmx_level(w->v), 2);
-    assert_true(w->v->vmcs12.eptp == (EPT12_B | 0x1e));
 }
 
 static void with_functions(struct world *w)

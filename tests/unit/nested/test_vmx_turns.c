@@ -10,9 +10,7 @@
 #define TURNS 6u
 /* The turn before which something happens, where it does: A's, with two of each seen and two to come. */
 #define EVENT 2u
-#define EPT12_B UINT64_C(0x48000)
 #define MSR_BITMAP12_B UINT64_C(0x37000)
-#define EPTP_LIST UINT64_C(0x38000)
 #define APIC_PAGE UINT64_C(0x39000)
 
 static const uint64_t region_of[] = { VMCS12, VMCS12_B };
@@ -201,17 +199,6 @@ OF_OTHER(the_other_gets_an_event, ENTRY_INTERRUPTION, 0x80000b0d)
 OF_OTHER(the_others_status_changes, GUEST_INTERRUPT_STATUS, 0x7171)
 #undef OF_OTHER
 
-/* L2 goes to the other's tables by itself. */
-static void vmfunc(struct world *w)
-{
-    fake_vm_put64(w->port, EPTP_LIST + 8, EPT12_B | 0x1e);
-    w->gprs.r[NVIRT_RAX] = 0;
-    w->gprs.r[NVIRT_RCX] = 1;
-    leave(w, NVIRT_VMX_EXIT_VMFUNC, NULL, 0, true);
-    assert_int_equal(nvirt_vmx_level(w->v), 2);
-    assert_true(w->v->vmcs12.eptp == (EPT12_B | 0x1e));
-}
-
 static void this_handler_changes(struct world *w)
 {
     WRITE12(w, HOST_RIP, L1_EXIT_RIP + 0x200);
@@ -343,9 +330,9 @@ static const struct scene scenes[] = {
       .general = EXIT(2) | ENTRY(3) | EXIT(3) | ENTRY(4) | ENTRY(5) },
     { .name = "NMIs are blocked in L2", .of_l2 = { BLOCKING, 8 },
       .general = EXIT(2) | EXIT(3) | ENTRY(4) | EXIT(4) | EXIT(5) },
-    { .name = "VMFUNC", .both = with_functions, .within = vmfunc, .general = ENTRY(4) },
+    { .name = "VMFUNC", .both = with_functions, .within = l2_changes_its_tables, .general = ENTRY(4) },
     { .name = "VMFUNC to the other's tables", .both = with_functions, .second = other_tables,
-      .within = vmfunc, .general = ENTRY(4) },
+      .within = l2_changes_its_tables, .general = ENTRY(4) },
     /* Never plain, but looked at in parts. */
     { .name = "virtual interrupts", .both = with_virtual_interrupts, .second = other_status,
       .general = EVERY_ENTRY | EVERY_EXIT },

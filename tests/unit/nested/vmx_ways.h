@@ -19,6 +19,10 @@
 #define PAT 0x2804u
 #define STATUS 0x0810u
 
+/* Of scenes in which L2 has other tables to go to. */
+#define EPT12_B UINT64_C(0x48000)
+#define EPTP_LIST UINT64_C(0x38000)
+
 /* What a VMCS holds for the next entry. */
 static inline void view(struct world *w, uint64_t hpa, struct nvirt_vmcs *view)
 {
@@ -85,6 +89,17 @@ static inline void l1_writes_all_else(struct world *w)
     WRITE12(w, GUEST_CR3, 0x51000);
     WRITE12(w, GUEST_GS_BASE, 0x1000);
     WRITE12(w, GUEST_SYSENTER_CS, 0x10);
+}
+
+/* By itself: what nvirt knows of the last entry is of other tables. */
+static inline void l2_changes_its_tables(struct world *w)
+{
+    fake_vm_put64(w->port, EPTP_LIST + 8, EPT12_B | 0x1e);
+    w->gprs.r[NVIRT_RAX] = 0;
+    w->gprs.r[NVIRT_RCX] = 1;
+    leave(w, NVIRT_VMX_EXIT_VMFUNC, NULL, 0, true);
+    assert_int_equal(nvirt_vmx_level(w->v), 2);
+    assert_true(w->v->vmcs12.eptp == (EPT12_B | 0x1e));
 }
 
 #endif
