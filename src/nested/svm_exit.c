@@ -240,25 +240,15 @@ NVIRT_NOINLINE static enum nvirt_status other_exit_of_l2(struct nvirt_svm_vcpu *
     return act(v, action, gprs, exit);
 }
 
-/* An error of the machine's is the host's, if it asked for it: what L1 is to have of it is injected. */
-static bool is_machine_check_of_l0(const struct nvirt_svm_vcpu *v, uint64_t code)
-{
-    const uint32_t mc = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_MC;
-
-    return code == mc && nvirt_vmcb_intercepts(v->vmcb01, mc);
-}
-
 static enum nvirt_status exit_of_l2(struct nvirt_svm_vcpu *v, struct nvirt_gprs *gprs,
                                     struct nvirt_svm_exit *exit)
 {
-    enum nvi_svm_action action = nvi_svm_reflect(&v->vmcb12, exit->code, v->pass_through);
+    enum nvi_svm_action action =
+        nvi_svm_reflect(v->vmcb01, &v->vmcb12, exit->code, v->pass_through);
 
     if (exit->code == NVIRT_SVM_EXIT_VMMCALL && nvi_hv_direct_is_active(v->hv) &&
         nvi_svm_direct_vmmcall(v, gprs)) {
         return NVIRT_OK;
-    }
-    if (is_machine_check_of_l0(v, exit->code)) {
-        action = NVI_SVM_HOST;
     }
     if (action != NVI_SVM_REFLECT || !v->gif) {
         return other_exit_of_l2(v, action, gprs, exit);

@@ -27,7 +27,19 @@ static enum nvi_svm_action unwanted(uint64_t code)
     }
 }
 
-enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb12, uint64_t code,
+/* Events of the machine's that the host keeps for itself: what L1 is to have of them is injected. */
+static bool is_kept_by_host(const struct nvirt_vmcb *vmcb01, uint64_t code, bool pass_through)
+{
+    const uint32_t mc = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_MC;
+
+    if (code == NVIRT_SVM_EXIT_INTR || code == NVIRT_SVM_EXIT_NMI) {
+        return !pass_through;
+    }
+    return code == mc && nvirt_vmcb_intercepts(vmcb01, mc);
+}
+
+enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb01,
+                                    const struct nvirt_vmcb *vmcb12, uint64_t code,
                                     bool pass_through)
 {
     if (code == NVIRT_SVM_EXIT_INVALID || code == NVIRT_SVM_EXIT_INVALID_LOW) {
@@ -40,8 +52,7 @@ enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb12, uint64_t co
         /* AVIC and VMGEXIT are never enabled; codes of the future are not L1's to see. */
         return NVI_SVM_HOST;
     }
-    if (!pass_through && (code == NVIRT_SVM_EXIT_INTR || code == NVIRT_SVM_EXIT_NMI)) {
-        /* Physical events of a host that keeps them: what L1 is to have of them is injected. */
+    if (is_kept_by_host(vmcb01, code, pass_through)) {
         return NVI_SVM_HOST;
     }
     if (code == NVIRT_SVM_EXIT_IOIO) {

@@ -225,8 +225,10 @@ enum nvi_svm_action {
     NVI_SVM_RESUME        /**< Nobody's any more: L2 goes on. */
 };
 
-/** Decides by vmcb12's intercepts alone. Every code has an answer. */
-enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb12, uint64_t code,
+/** Decides by vmcb12's intercepts; by vmcb01's only whether a machine check is the host's.
+ *  Every code has an answer. */
+enum nvi_svm_action nvi_svm_reflect(const struct nvirt_vmcb *vmcb01,
+                                    const struct nvirt_vmcb *vmcb12, uint64_t code,
                                     bool pass_through);
 
 /* ---- sync.c ---- */

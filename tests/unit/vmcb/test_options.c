@@ -13,6 +13,9 @@
 
 #include <nvirt/svm.h>
 
+/* Of a host that asks for nothing. */
+static const struct nvirt_vmcb no_vmcb01;
+
 static struct nvirt_vmcb vmcb12, vmcb01, vmcb02, page;
 static struct nvirt_svm_caps offer;
 static struct nvi_svm_merge_in in;
@@ -211,9 +214,9 @@ static void bus_locks_are_counted_for_l1(void **state)
     assert_int_equal(vmcb01.bus_lock_count, 3);
     nvi_svm_save_option_state(&in, &vmcb02, &vmcb01, &page);
     assert_int_equal(page.bus_lock_count, 3);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
     vmcb12.bus_lock_count = 0;
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_REFLECT);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_REFLECT);
 }
 
 /* An L1 that allows its L2 more than L0 allows L1 does not get it; each sees its own count run out. */
@@ -230,14 +233,14 @@ static void bus_locks_are_counted_for_both_levels(void **state)
     count_bus_locks(4);
     assert_int_equal(vmcb12.bus_lock_count, 0xfffb);
     assert_int_equal(vmcb01.bus_lock_count, 0);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
     vmcb01.bus_lock_count = 10; /* the host gives more */
     vmcb12.bus_lock_count = 7;
     nvi_svm_merge_bus_locks(&in, &vmcb02);
     assert_int_equal(vmcb02.bus_lock_count, 7);
     count_bus_locks(7);
     assert_int_equal(vmcb01.bus_lock_count, 3);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_REFLECT);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_REFLECT);
 }
 
 /* An intercept that L1 was not offered neither reaches hardware nor makes an exit of L0's L1's. */
@@ -248,7 +251,7 @@ static void bus_locks_not_offered_are_l0s(void **state)
     enter();
     assert_false(nvirt_vmcb_intercepts(&vmcb02, NVIRT_SVM_EXIT_BUS_LOCK));
     nvi_svm_hide_intercepts(&offer, &vmcb12);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_BUS_LOCK, true), NVI_SVM_HOST);
     nvirt_vmcb_intercept(&vmcb01, NVIRT_SVM_EXIT_BUS_LOCK, true);
     vmcb01.bus_lock_count = 9;
     vmcb12.bus_lock_count = 1;

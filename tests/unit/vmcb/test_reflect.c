@@ -8,6 +8,9 @@
 
 #include "vmcb/vmcb_core.h"
 
+/* Of a host that asks for nothing. */
+static const struct nvirt_vmcb no_vmcb01;
+
 static struct nvirt_vmcb vmcb12;
 
 static int setup(void **state)
@@ -19,7 +22,7 @@ static int setup(void **state)
 
 static enum nvi_svm_action decide(uint64_t code)
 {
-    return nvi_svm_reflect(&vmcb12, code, true);
+    return nvi_svm_reflect(&no_vmcb01, &vmcb12, code, true);
 }
 
 static void what_l1_intercepts_is_l1s(void **state)
@@ -88,14 +91,31 @@ static void physical_events_are_the_hosts_unless_passed_through(void **state)
     (void)state;
     nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_INTR, true);
     nvirt_vmcb_intercept(&vmcb12, NVIRT_SVM_EXIT_NMI, true);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_INTR, false), NVI_SVM_HOST);
-    assert_int_equal(nvi_svm_reflect(&vmcb12, NVIRT_SVM_EXIT_NMI, false), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_INTR, false), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&no_vmcb01, &vmcb12, NVIRT_SVM_EXIT_NMI, false), NVI_SVM_HOST);
     assert_int_equal(decide(NVIRT_SVM_EXIT_INTR), NVI_SVM_REFLECT);
     assert_int_equal(decide(NVIRT_SVM_EXIT_NMI), NVI_SVM_REFLECT);
     setup(NULL);
     assert_int_equal(decide(NVIRT_SVM_EXIT_INTR), NVI_SVM_HOST);
     assert_int_equal(decide(NVIRT_SVM_EXIT_INIT), NVI_SVM_HOST);
     assert_int_equal(decide(NVIRT_SVM_EXIT_SMI), NVI_SVM_HOST);
+}
+
+/* [APM 2 "Exception Intercepts"]: L0's intercept of #MC goes before L1's; of no other exception. */
+static void a_machine_check_is_the_hosts_where_vmcb01_intercepts_it(void **state)
+{
+    const uint64_t mc = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_MC;
+    const uint64_t gp = NVIRT_SVM_EXIT_EXCEPTION + NVIRT_VECTOR_GP;
+    struct nvirt_vmcb vmcb01 = { 0 };
+
+    (void)state;
+    nvirt_vmcb_intercept(&vmcb12, mc, true);
+    nvirt_vmcb_intercept(&vmcb12, gp, true);
+    nvirt_vmcb_intercept(&vmcb01, gp, true);
+    assert_int_equal(nvi_svm_reflect(&vmcb01, &vmcb12, mc, true), NVI_SVM_REFLECT);
+    nvirt_vmcb_intercept(&vmcb01, mc, true);
+    assert_int_equal(nvi_svm_reflect(&vmcb01, &vmcb12, mc, true), NVI_SVM_HOST);
+    assert_int_equal(nvi_svm_reflect(&vmcb01, &vmcb12, gp, true), NVI_SVM_REFLECT);
 }
 
 static void what_l1_does_not_intercept_is_the_hosts(void **state)
@@ -142,6 +162,7 @@ int main(void)
         cmocka_unit_test_setup(vmmcall_of_l2_is_undefined_unless_l1_takes_it, setup),
         cmocka_unit_test_setup(shutdown_that_l1_does_not_take_ends_l1, setup),
         cmocka_unit_test_setup(physical_events_are_the_hosts_unless_passed_through, setup),
+        cmocka_unit_test_setup(a_machine_check_is_the_hosts_where_vmcb01_intercepts_it, setup),
         cmocka_unit_test_setup(what_l1_does_not_intercept_is_the_hosts, setup),
         cmocka_unit_test_setup(nested_faults_are_decided_by_the_tables, setup),
         cmocka_unit_test_setup(refusals_are_known_in_both_widths, setup),
