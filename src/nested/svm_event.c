@@ -202,6 +202,12 @@ static void deliver_nmi(struct nvirt_svm_vcpu *v)
     }
 }
 
+/* L2 has virtual interrupts of its own: L1's IF alone is asked about those of the CPU. */
+static bool l1_decides(const struct nvirt_svm_vcpu *v)
+{
+    return v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0;
+}
+
 /* Whether an interrupt of L1's CPU is recognised now: by L1's IF where L2 has virtual interrupts of
  * its own, else by the flags of the level that runs. */
 static bool interrupt_is_recognised(struct nvirt_svm_vcpu *v)
@@ -211,7 +217,7 @@ static bool interrupt_is_recognised(struct nvirt_svm_vcpu *v)
     if (!v->gif) {
         return false;
     }
-    if (v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0) {
+    if (l1_decides(v)) {
         return v->l1_if;
     }
     return (vmcb->rflags & NVIRT_RFLAGS_IF) != 0 &&
@@ -292,11 +298,6 @@ void nvi_svm_deliver(struct nvirt_svm_vcpu *v)
     (NVIRT_SVM_V_IRQ | NVIRT_SVM_V_INTR_PRIO | NVIRT_SVM_V_IGN_TPR | NVIRT_SVM_V_INTR_VECTOR)
 #define WORD_EXCEPTIONS (NVIRT_SVM_EXIT_EXCEPTION / 32u)
 #define WORD_OTHERS (NVIRT_SVM_EXIT_VINTR / 32u)
-
-static bool l1_decides(const struct nvirt_svm_vcpu *v)
-{
-    return v->level == 2 && (v->vmcb12.int_ctl & NVIRT_SVM_V_INTR_MASKING) != 0;
-}
 
 /* Whether to ask for an exit when the level that runs could take an interrupt. Where L1's IF alone
  * decides, L2 cannot change it; an NMI behind an IRET is reached by stepping over that. */
